@@ -252,7 +252,7 @@ mod tests {
     use crate::threads::aside::Aside;
     use crate::threads::shares::places;
     use crate::threads::{CLASSIFICATIONS, DECISIONS, HEAVY, LOADS, Load, RARE};
-    use crate::webhook::desk::{Desk, Times, Turn};
+    use crate::webhook::executor::{Executor, RequestCost, TimeLimits};
 
     #[test]
     fn all_who_may_block_can_do_so_at_the_same_time() -> anyhow::Result<()> {
@@ -271,9 +271,9 @@ mod tests {
             }
         };
         let done = runtime.block_on(async {
-            let (aside, desk) = (Aside::new(CORES), Arc::new(Desk::new(CORES)));
+            let (aside, executor) = (Aside::new(CORES), Arc::new(Executor::new(CORES)));
             let far = Instant::now() + Duration::from_secs(3600);
-            let times = Times {
+            let limits = TimeLimits {
                 end: far,
                 deadline: far,
             };
@@ -282,17 +282,17 @@ mod tests {
                 let (aside, work) = (aside.clone(), blocks());
                 let namespace = if number % 2 == 0 { "a" } else { "b" };
                 tokio::spawn(async move { aside.run(namespace, Load::Light, work).await });
-                let (looks, work) = (desk.clone(), blocks());
+                let (short, work) = (executor.clone(), blocks());
                 let bytes = if number % 2 == 0 { 0 } else { 2 * HEAVY };
-                tokio::spawn(async move { looks.look(times, bytes, work).await });
-                let (desk, work) = (desk.clone(), blocks());
-                let turn = Turn {
+                tokio::spawn(async move { short.run_short(limits, bytes, work).await });
+                let (executor, work) = (executor.clone(), blocks());
+                let cost = RequestCost {
                     namespace: number.to_string(),
                     owner: PluginOwner::Administrator,
                     text: 0,
                     tree: 0,
                 };
-                tokio::spawn(async move { desk.run(turn, far, times, work).await });
+                tokio::spawn(async move { executor.run(cost, far, limits, work).await });
             }
             for _ in 0..OTHERS {
                 spawn_blocking(blocks());

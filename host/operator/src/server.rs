@@ -1,9 +1,9 @@
 //! HTTP/1.1 server with or without TLS, with limits for connections and a graceful shutdown.
 //!
-//! [`seats`] has the connection limits, without I/O. The services are [`Probes`](crate::controller::probes::Probes) and the
-//! [`webhook`](crate::webhook).
+//! Does I/O, except for [`connection_slots`], which has the connection limits. The services are
+//! [`Probes`](crate::controller::probes::Probes) and the [`webhook`](crate::webhook).
 
-pub(crate) mod seats;
+pub(crate) mod connection_slots;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,8 +25,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-pub(crate) use seats::Seat;
-use seats::Seats;
+pub(crate) use connection_slots::ConnectionSlot;
+use connection_slots::ConnectionSlots;
 
 /// Size of the read buffer of a connection, in bytes. The head of a request must fit into it.
 const BUFFER: usize = 64 << 10;
@@ -35,21 +35,29 @@ const BUFFER: usize = 64 << 10;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Response of a [`Service`].
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type HttpResponse = Response<Full<Bytes>>;
 
 /// Handler of the requests to a server.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// Answers a request that came over the connection `seat`.
-    fn answer(&self, request: Request<Incoming>, seat: &Seat) -> impl Future<Output = Answer> + Send;
+    /// Answers a request that came over the connection `slot`.
+    fn respond(
+        &self,
+        request: Request<Incoming>,
+        slot: &ConnectionSlot,
+    ) -> impl Future<Output = HttpResponse> + Send;
 }
 
 /// Returns a response with this status code, content type and body.
-pub(crate) fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = code;
+pub(crate) fn http_response(
+    code: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> HttpResponse {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = code;
     let content_type = header::HeaderValue::from_static(content_type);
-    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    answer
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 /// Sender of the shutdown signal for servers.
@@ -119,16 +127,16 @@ impl<S: Service> Server<S> {
     /// Serves until the shutdown signal, and then until all requests that were received before are answered.
     pub(crate) async fn serve(self, listener: TcpListener) {
         let server = Arc::new(self);
-        let mut seats = Seats::new(server.connections);
+        let mut slots = ConnectionSlots::new(server.connections);
         let open = GracefulShutdown::new();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, from)) => match seats.take(from.ip(), Instant::now()) {
-                        Some(seat) => {
-                            tokio::spawn(server.clone().serve_connection(stream, seat, open.watcher()));
+                    Ok((stream, from)) => match slots.take(from.ip(), Instant::now()) {
+                        Some(slot) => {
+                            tokio::spawn(server.clone().serve_connection(stream, slot, open.watcher()));
                         }
                         None => debug!("{}: too many connections, rejected one from {from}", server.name),
                     },
@@ -137,7 +145,7 @@ impl<S: Service> Server<S> {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
-                _ = check.tick() => seats.close_overdue(Instant::now()),
+                _ = check.tick() => slots.close_overdue(Instant::now()),
                 () = server.shutdown.received() => break,
             }
         }
@@ -146,25 +154,30 @@ impl<S: Service> Server<S> {
     }
 
     /// Serves one connection until it ends or must be closed.
-    async fn serve_connection(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>, watcher: Watcher) {
+    async fn serve_connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        slot: Arc<ConnectionSlot>,
+        watcher: Watcher,
+    ) {
         let _ = stream.set_nodelay(true);
         tokio::select! {
-            () = self.serve_stream(stream, &seat, watcher) => {}
-            () = seat.closed() => debug!("{}: closed a connection from {}", self.name, seat.address()),
+            () = self.serve_stream(stream, &slot, watcher) => {}
+            () = slot.closed() => debug!("{}: closed a connection from {}", self.name, slot.address()),
         }
     }
 
     /// Accepts TLS if it is configured, and answers the requests.
-    async fn serve_stream(&self, stream: TcpStream, seat: &Arc<Seat>, watcher: Watcher) {
+    async fn serve_stream(&self, stream: TcpStream, slot: &Arc<ConnectionSlot>, watcher: Watcher) {
         match &self.tls {
-            None => self.serve_http(stream, seat, watcher).await,
+            None => self.serve_http(stream, slot, watcher).await,
             Some(tls) => {
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream) => accepted,
                     () = self.shutdown.received() => return,
                 };
                 match accepted {
-                    Ok(stream) => self.serve_http(stream, seat, watcher).await,
+                    Ok(stream) => self.serve_http(stream, slot, watcher).await,
                     Err(error) => debug!("{}: TLS handshake failed: {error}", self.name),
                 }
             }
@@ -175,16 +188,16 @@ impl<S: Service> Server<S> {
     async fn serve_http(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        seat: &Arc<Seat>,
+        slot: &Arc<ConnectionSlot>,
         watcher: Watcher,
     ) {
         let service = service_fn(|request: Request<Incoming>| {
-            let (service, seat) = (self.service.clone(), seat.clone());
+            let (service, slot) = (self.service.clone(), slot.clone());
             async move {
-                seat.reads();
-                let answer = service.answer(request, &seat).await;
-                seat.waits();
-                Ok::<_, Infallible>(answer)
+                slot.set_reading();
+                let response = service.respond(request, &slot).await;
+                slot.set_idle();
+                Ok::<_, Infallible>(response)
             }
         });
         let connection = http1::Builder::new()

@@ -37,7 +37,7 @@ const API_SERVER: &[&str] = &[
     "plugins/report.rs",
     "plugins/watching.rs",
     "run.rs",
-    "webhook/dry_run.rs",
+    "webhook/dry_run/client.rs",
     "webhook/mod.rs",
     "webhook/tls/ca_bundle.rs",
     "webhook/tls/secret.rs",

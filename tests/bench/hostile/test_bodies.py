@@ -48,7 +48,7 @@ def test_unknown_fields_fit_into_a_request():
 def test_heavy_manifests_can_be_stored_and_reviewed():
     made = bodies.text(bodies.heavy_cluster("heavy", HEAVY_SPEC))
     assert len(made) < 1.4 * 2**20 and json.loads(made)["metadata"]["name"] == "heavy"
-    most = constant("operator/src/webhook/review.rs", "MOST_BYTES")
+    most = constant("operator/src/webhook/parse.rs", "MOST_BYTES")
     # The API server adds some fields.
     assert 0.9 * most < tree_bytes(bodies.text(bodies.heavy_cluster("heavy", HEAVY_REQUEST))) < 0.97 * most
 

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::controller::Controller;
 use crate::metrics::Registry;
-use crate::server::{Answer, Seat, Service, answer};
+use crate::server::{ConnectionSlot, HttpResponse, Service, http_response};
 use crate::threads::Load;
 use crate::threads::aside;
 
@@ -47,14 +47,14 @@ impl Probes {
 }
 
 impl Service for Probes {
-    async fn answer(&self, request: Request<Incoming>, _: &Seat) -> Answer {
+    async fn respond(&self, request: Request<Incoming>, _: &ConnectionSlot) -> HttpResponse {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n");
         }
         match request.uri().path() {
             "/healthz" | "/livez" => state(&self.controller.stuck()),
             "/readyz" => state(&self.controller.missing()),
-            "/metrics" => answer(
+            "/metrics" => http_response(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
                 self.metrics().await,
@@ -68,19 +68,19 @@ impl Service for Probes {
 }
 
 /// Returns the response of a health endpoint: the current time, as in the predecessor's probe, and the problems.
-fn state(problems: &[String]) -> Answer {
+fn state(problems: &[String]) -> HttpResponse {
     let mut body = json!({"now": Timestamp::now().to_string()});
     if problems.is_empty() {
-        return answer(StatusCode::OK, "application/json", body.to_string());
+        return http_response(StatusCode::OK, "application/json", body.to_string());
     }
     body["problems"] = problems.into();
-    answer(
+    http_response(
         StatusCode::SERVICE_UNAVAILABLE,
         "application/json",
         body.to_string(),
     )
 }
 
-fn text(code: StatusCode, message: &'static str) -> Answer {
-    answer(code, "text/plain", message)
+fn text(code: StatusCode, message: &'static str) -> HttpResponse {
+    http_response(code, "text/plain", message)
 }

@@ -16,12 +16,12 @@ struct Test {
 }
 
 impl Service for Test {
-    async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Answer {
+    async fn respond(&self, request: Request<Incoming>, slot: &ConnectionSlot) -> HttpResponse {
         if request.uri().path() == "/slow" {
-            seat.answers();
+            slot.set_answering();
             drop(self.permits.acquire().await);
         }
-        answer(StatusCode::OK, "text/plain", "yes")
+        http_response(StatusCode::OK, "text/plain", "yes")
     }
 }
 
@@ -141,7 +141,10 @@ async fn shutdown_waits_for_a_request_only_for_the_patience() -> io::Result<()> 
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     running.shutdown.shut_down(Duration::from_millis(20)).await;
-    assert!(!running.server.is_finished(), "the request is still being answered");
+    assert!(
+        !running.server.is_finished(),
+        "the request is still being answered"
+    );
     running.service.permits.add_permits(1);
     assert!(is_answered(&mut slow).await?);
     assert!(timeout(LONG, running.server).await.is_ok());

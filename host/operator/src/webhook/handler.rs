@@ -1,10 +1,11 @@
 //! Processing of an admission request, from its bytes to the response.
 //!
-//! All work that grows with the size of a request runs on the threads of the [`Desk`]. First the request is classified
-//! ([`Handler::look`]), which yields the namespace to count it by and the memory that it takes. Then there are up to three runs:
+//! All work that grows with the size of a request runs on the threads of the [`Executor`]. First the request is classified
+//! ([`Handler::classify`]), which yields the namespace to count it by and the memory that it takes. Then there are up to three runs:
 //! parse and decide; decide, if plugins of the namespace must be called or the informer cache had to catch up; and write the
 //! response, if there were dry runs. Between the runs, only the text of the request or the decision is held in memory.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -17,15 +18,16 @@ use http::StatusCode;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::ask::{Deciders, Decision};
-use super::desk::{Desk, Times, Turn, Unanswered};
-use super::dry_run::{self, DryRun, Trial, Tried};
+use super::decide::{Decider, Decision};
+use super::dry_run::{self, DryRunClient, DryRunRequest, DryRunResult};
+use super::executor::{Executor, ExecutorError, RequestCost, TimeLimits};
+use super::input::{AdmissionInput, Step, Target};
 use super::metrics::{Admission, WebhookMetrics};
-use super::reply;
-use super::request::{About, Question, Step};
-use super::review::{self, Asked, Outline, ReviewError};
+use super::parse::{self, Outline, ParseError, ParsedRequest};
+use super::response;
+use super::result::AdmissionResult;
 use crate::recording::Recording;
-use crate::server::{Answer, answer};
+use crate::server::{HttpResponse, http_response};
 
 /// Maximum bytes of a line in the log, and of the error message for an unreadable request.
 const LINE: usize = 2048;
@@ -42,11 +44,11 @@ const LINES: usize = 10;
 /// Handler of admission requests.
 pub(crate) struct Handler {
     /// Components and other inputs of decisions.
-    pub(crate) deciders: Deciders,
+    pub(crate) decider: Decider,
     /// Threads on which requests are decided.
-    pub(crate) desk: Desk,
+    pub(crate) executor: Executor,
     /// Sender of dry runs.
-    pub(crate) dry_run: DryRun,
+    pub(crate) dry_run: DryRunClient,
     /// Metrics of the webhook.
     pub(crate) metrics: WebhookMetrics,
     /// Recorder of requests.
@@ -55,48 +57,40 @@ pub(crate) struct Handler {
 
 /// Description of a request for the log and for metrics.
 #[derive(Debug)]
-struct Heard {
+struct RequestLabels {
     kind: &'static str,
     operation: &'static str,
     title: String,
 }
 
-/// A response, and its outcome in metrics.
-struct Told {
-    outcome: &'static str,
-    answer: Answer,
+/// A response, and the result that it is counted as.
+struct Reply {
+    result: AdmissionResult,
+    response: HttpResponse,
 }
 
 /// A decision whose response is not written yet.
-struct Pending {
+struct PendingReply {
     uid: String,
     decision: Decision,
 }
 
-/// Result of the classification of a request.
-enum Looked {
-    /// The request needs a decision.
-    Asks(Turn),
-    /// The request needs no decision and has its response.
-    Told(Told),
-}
-
 /// A classified request.
-pub(crate) struct Look {
-    turn: Turn,
+pub(crate) struct Classification {
+    cost: RequestCost,
     start: Instant,
 }
 
 /// The next step for a request.
 enum Next {
     /// Send the response.
-    Told(Told),
+    Respond(Reply),
     /// Decide in a run of its own, because plugins of the namespace must be called.
-    AskTenants,
+    CallTenantPlugins,
     /// Wait until the informer cache has the resource that is scaled.
-    CatchUp(Asked),
+    CatchUp(ParsedRequest),
     /// Send dry runs to the API server.
-    Try(Pending, Vec<Trial>),
+    DryRun(PendingReply, Vec<DryRunRequest>),
 }
 
 impl Handler {
@@ -105,216 +99,240 @@ impl Handler {
     /// # Errors
     ///
     /// Returns the response if the request needs no decision or can't be read.
-    pub(crate) async fn look(
+    pub(crate) async fn classify(
         self: &Arc<Self>,
         step: Step,
         body: &Bytes,
-        times: Times,
-    ) -> Result<Look, Answer> {
+        limits: TimeLimits,
+    ) -> Result<Classification, HttpResponse> {
         let start = Instant::now();
-        let heard = Arc::new(OnceLock::new());
-        let look = {
-            let (handler, body, heard) = (self.clone(), body.clone(), heard.clone());
-            move || handler.outline(&body, &heard)
+        let labels = Arc::new(OnceLock::new());
+        let classify = {
+            let (handler, body, labels) = (self.clone(), body.clone(), labels.clone());
+            move || handler.classify_body(&body, &labels)
         };
-        let told = match self.desk.look(times, body.len(), look).await {
-            Ok(Looked::Asks(turn)) => return Ok(Look { turn, start }),
-            Ok(Looked::Told(told)) => told,
-            Err(error) => unanswered(&error, None),
+        let reply = match self.executor.run_short(limits, body.len(), classify).await {
+            Ok(ControlFlow::Continue(cost)) => return Ok(Classification { cost, start }),
+            Ok(ControlFlow::Break(reply)) => reply,
+            Err(error) => executor_error(&error, None),
         };
-        Err(self.counted(step, heard.get(), told, start))
+        Err(self.count(step, labels.get(), reply, start))
     }
 
     /// Answers a request with these bytes after its classification.
-    pub(crate) async fn answer(
+    pub(crate) async fn respond(
         self: &Arc<Self>,
         step: Step,
         body: Bytes,
-        look: Look,
-        times: Times,
-    ) -> Answer {
-        let Look { turn, start } = look;
-        let heard = Arc::new(OnceLock::new());
-        let told = self.tell(step, body, turn, times, heard.clone()).await;
-        let told = told.unwrap_or_else(|error| unanswered(&error, heard.get()));
-        self.counted(step, heard.get(), told, start)
+        classification: Classification,
+        limits: TimeLimits,
+    ) -> HttpResponse {
+        let Classification { cost, start } = classification;
+        let labels = Arc::new(OnceLock::new());
+        let reply = self.process(step, body, cost, limits, labels.clone()).await;
+        let reply = reply.unwrap_or_else(|error| executor_error(&error, labels.get()));
+        self.count(step, labels.get(), reply, start)
     }
 
     /// Returns the response to a request that is not read because there are too many.
-    pub(crate) fn busy(&self, step: Step) -> Answer {
-        let told = unanswered(&Unanswered::Busy, None);
-        self.counted(step, None, told, Instant::now())
+    pub(crate) fn busy(&self, step: Step) -> HttpResponse {
+        let reply = executor_error(&ExecutorError::Busy, None);
+        self.count(step, None, reply, Instant::now())
     }
 
     /// Counts a response in the metrics and returns it.
-    fn counted(&self, step: Step, heard: Option<&Heard>, told: Told, start: Instant) -> Answer {
+    fn count(
+        &self,
+        step: Step,
+        labels: Option<&RequestLabels>,
+        reply: Reply,
+        start: Instant,
+    ) -> HttpResponse {
         let counted = Admission {
             step: step.name(),
-            kind: heard.map_or("", |heard| heard.kind),
-            operation: heard.map_or("", |heard| heard.operation),
-            outcome: told.outcome,
+            kind: labels.map_or("", |labels| labels.kind),
+            operation: labels.map_or("", |labels| labels.operation),
+            outcome: reply.result.as_str(),
         };
         self.metrics.answered(&counted, start.elapsed());
-        told.answer
+        reply.response
     }
 
-    fn outline(&self, body: &Bytes, heard: &OnceLock<Heard>) -> Looked {
-        match review::outline(body, self.deciders.own_user.as_deref()) {
-            Ok(Outline::Asks { namespace, bytes }) => Looked::Asks(Turn {
-                owner: self.deciders.owner(&namespace),
+    /// Classifies a request. Breaks with its response if it needs no decision or can't be read.
+    fn classify_body(
+        &self,
+        body: &Bytes,
+        labels: &OnceLock<RequestLabels>,
+    ) -> ControlFlow<Reply, RequestCost> {
+        match parse::outline(body, self.decider.own_user.as_deref()) {
+            Ok(Outline::Decide { namespace, bytes }) => ControlFlow::Continue(RequestCost {
+                owner: self.decider.owner(&namespace),
                 namespace,
                 text: body.len(),
                 tree: bytes,
             }),
-            Ok(Outline::Goes { uid, kind }) => {
-                let heard = heard.get_or_init(|| Heard {
+            Ok(Outline::Skip { uid, kind }) => {
+                let labels = labels.get_or_init(|| RequestLabels {
                     kind: kind.kind(),
                     operation: "update",
                     title: String::new(),
                 });
-                let pending = Pending {
+                let pending = PendingReply {
                     uid,
-                    decision: Decision::Unasked,
+                    decision: Decision::Skipped,
                 };
-                Looked::Told(self.finish(&pending, Step::Validate, &Value::Null, Some(heard)))
+                ControlFlow::Break(self.finish(&pending, Step::Validate, &Value::Null, Some(labels)))
             }
-            Err(error) => Looked::Told(unreadable(&error)),
+            Err(error) => ControlFlow::Break(parse_error(&error)),
         }
     }
 
-    async fn tell(
+    /// Decides a request in one run on the executor's threads after the other.
+    async fn process(
         self: &Arc<Self>,
         step: Step,
         mut body: Bytes,
-        turn: Turn,
-        times: Times,
-        heard: Arc<OnceLock<Heard>>,
-    ) -> Result<Told, Unanswered> {
+        cost: RequestCost,
+        limits: TimeLimits,
+        labels: Arc<OnceLock<RequestLabels>>,
+    ) -> Result<Reply, ExecutorError> {
         // Only the parsed request shows whether components must be called, so the first run does not count as one that calls
         // plugins of the namespace.
-        let first = Turn {
+        let first = RequestCost {
             owner: PluginOwner::Administrator,
-            ..turn.clone()
+            ..cost.clone()
         };
-        let may_ask = turn.owner;
-        let read = {
-            let (handler, body, heard) = (self.clone(), body.clone(), heard.clone());
-            move || handler.read(step, &body, &heard, may_ask == PluginOwner::Administrator)
+        let may_call_plugins = cost.owner == PluginOwner::Administrator;
+        let parse = {
+            let (handler, body, labels) = (self.clone(), body.clone(), labels.clone());
+            move || handler.parse(step, &body, &labels, may_call_plugins)
         };
-        let mut next = self.desk.run(first, times.end, times, read).await?;
+        let mut next = self.executor.run(first, limits.end, limits, parse).await?;
         loop {
-            let (handler, heard) = (self.clone(), heard.clone());
+            let (handler, labels) = (self.clone(), labels.clone());
             next = match next {
-                Next::Told(told) => return Ok(told),
-                Next::AskTenants => {
+                Next::Respond(reply) => return Ok(reply),
+                Next::CallTenantPlugins => {
                     let body = body.clone();
-                    let read = move || handler.read(step, &body, &heard, true);
-                    self.desk.run(turn.clone(), times.end, times, read).await?
+                    let parse = move || handler.parse(step, &body, &labels, true);
+                    self.executor.run(cost.clone(), limits.end, limits, parse).await?
                 }
-                Next::CatchUp(asked) => {
-                    // Memory that is held during the wait is not counted, so only small requests wait, and only the question is
-                    // held.
+                Next::CatchUp(parsed) => {
+                    // Memory that is held during the wait is not counted, so only small requests wait, and only the parsed
+                    // request is held.
                     let is_small = body.len() <= SMALL;
                     body = Bytes::new();
                     if is_small {
-                        self.deciders.catch_up(&asked.question, times.end).await;
+                        self.decider.catch_up(&parsed.input, limits.end).await;
                     }
-                    let text = self.deciders.text_bytes(&asked.question);
+                    let text = self.decider.text_bytes(&parsed.input);
                     let weigh = {
                         let handler = self.clone();
-                        move || (handler.deciders.bytes(&asked.question), asked)
+                        move || (handler.decider.bytes(&parsed.input), parsed)
                     };
-                    let (bytes, asked) = self.desk.look(times, text, weigh).await?;
-                    match review::fitting(bytes) {
+                    let (bytes, parsed) = self.executor.run_short(limits, text, weigh).await?;
+                    match parse::check_bytes(bytes) {
                         Ok(tree) => {
-                            let turn = Turn { tree, ..turn.clone() };
-                            let decide = move || handler.decide(asked, &heard);
-                            self.desk.run(turn, times.end, times, decide).await?
+                            let cost = RequestCost { tree, ..cost.clone() };
+                            let decide = move || handler.decide(parsed, &labels);
+                            self.executor.run(cost, limits.end, limits, decide).await?
                         }
-                        Err(error) => Next::Told(unreadable(&error)),
+                        Err(error) => Next::Respond(parse_error(&error)),
                     }
                 }
-                Next::Try(mut pending, trials) => {
+                Next::DryRun(mut pending, requests) => {
                     // During dry runs, only their requests and the decision are held in memory.
                     body = Bytes::new();
-                    let tried = self.dry_run.send(trials, times.end).await;
+                    let results = self.dry_run.send(requests, limits.end).await;
                     let finish = move || {
-                        add(&tried, &mut pending.decision);
-                        Next::Told(handler.finish(&pending, Step::Validate, &Value::Null, heard.get()))
+                        add_dry_runs(&results, &mut pending.decision);
+                        Next::Respond(handler.finish(&pending, Step::Validate, &Value::Null, labels.get()))
                     };
-                    let turn = Turn {
+                    let cost = RequestCost {
                         owner: PluginOwner::Administrator,
                         text: 0,
                         tree: 0,
-                        ..turn.clone()
+                        ..cost.clone()
                     };
-                    self.desk.run(turn, times.deadline, times, finish).await?
+                    self.executor.run(cost, limits.deadline, limits, finish).await?
                 }
             };
         }
     }
 
-    /// Parses a request. Decides it at once if no component must be called or if `may_ask` is true.
-    fn read(&self, step: Step, body: &Bytes, heard: &OnceLock<Heard>, may_ask: bool) -> Next {
-        let asked = match review::read(step, body) {
-            Ok(asked) => asked,
-            Err(error) => return Next::Told(unreadable(&error)),
+    /// Parses a request. Decides it at once if no component must be called or if `may_call_plugins` is true.
+    fn parse(
+        &self,
+        step: Step,
+        body: &Bytes,
+        labels: &OnceLock<RequestLabels>,
+        may_call_plugins: bool,
+    ) -> Next {
+        let parsed = match parse::parse(step, body) {
+            Ok(parsed) => parsed,
+            Err(error) => return Next::Respond(parse_error(&error)),
         };
-        let question = &asked.question;
-        heard.get_or_init(|| Heard {
-            kind: question.about.kind(),
-            operation: question.operation_name(),
-            title: title(&question.object),
+        let input = &parsed.input;
+        labels.get_or_init(|| RequestLabels {
+            kind: input.target.kind(),
+            operation: input.operation_name(),
+            title: title(&input.object),
         });
-        let is_unasked = self.deciders.is_unasked(question);
+        let is_skipped = self.decider.is_skipped(input);
         // Requests for plugins don't take this way: a tenant whose plugins have used up their time must be able to install one
         // that takes less.
-        if !is_unasked && !may_ask && matches!(question.about, About::Dask(_)) {
-            return Next::AskTenants;
+        if !is_skipped && !may_call_plugins && matches!(input.target, Target::Dask(_)) {
+            return Next::CallTenantPlugins;
         }
-        self.record(question, body);
-        if !is_unasked && matches!(question.about, About::Scale(_)) {
-            return Next::CatchUp(asked);
+        self.record(input, body);
+        if !is_skipped && matches!(input.target, Target::Scale(_)) {
+            return Next::CatchUp(parsed);
         }
-        self.decide(asked, heard)
+        self.decide(parsed, labels)
     }
 
-    fn decide(&self, asked: Asked, heard: &OnceLock<Heard>) -> Next {
-        let Asked { question, uid } = asked;
-        let decision = self.deciders.decide(&question);
-        let trials = self.deciders.trials(&question, &decision);
-        let pending = Pending { uid, decision };
-        if trials.is_empty() {
-            Next::Told(self.finish(&pending, question.step, &question.object, heard.get()))
+    fn decide(&self, parsed: ParsedRequest, labels: &OnceLock<RequestLabels>) -> Next {
+        let ParsedRequest { input, uid } = parsed;
+        let decision = self.decider.decide(&input);
+        let requests = self.decider.dry_runs(&input, &decision);
+        let pending = PendingReply { uid, decision };
+        if requests.is_empty() {
+            Next::Respond(self.finish(&pending, input.step, &input.object, labels.get()))
         } else {
-            Next::Try(pending, trials)
+            Next::DryRun(pending, requests)
         }
     }
 
-    /// Writes the log and the response. `before` is the object of the question.
-    fn finish(&self, pending: &Pending, step: Step, before: &Value, heard: Option<&Heard>) -> Told {
-        let Pending { uid, decision } = pending;
-        if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
-            self.log(outcome, heard);
+    /// Writes the log and the response. `before` is the object of the request.
+    fn finish(
+        &self,
+        pending: &PendingReply,
+        step: Step,
+        before: &Value,
+        labels: Option<&RequestLabels>,
+    ) -> Reply {
+        let PendingReply { uid, decision } = pending;
+        if let Decision::Decided(outcome) | Decision::Failed(outcome) = decision {
+            self.log(outcome, labels);
         }
-        let written = reply::answer(uid, step, before, decision);
-        Told {
-            outcome: match decision {
-                Decision::Unasked => "unasked",
-                Decision::Asked(outcome) if outcome.is_allowed() => "allowed",
-                Decision::Asked(_) => "refused",
-                Decision::Failed(_) => "failed",
+        let written = response::to_json(uid, step, before, decision);
+        Reply {
+            result: match decision {
+                Decision::Skipped => AdmissionResult::Skipped,
+                Decision::Decided(outcome) if outcome.is_allowed() => AdmissionResult::Allowed,
+                Decision::Decided(_) => AdmissionResult::Refused,
+                Decision::Failed(_) => AdmissionResult::Failed,
             },
-            answer: match written {
-                Ok(written) => answer(StatusCode::OK, "application/json", written),
+            response: match written {
+                Ok(written) => http_response(StatusCode::OK, "application/json", written),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
             },
         }
     }
 
-    fn log(&self, outcome: &Outcome, heard: Option<&Heard>) {
-        let kind = heard.map_or("", |heard| heard.kind);
-        let title = heard.map_or("", |heard| heard.title.as_str());
+    fn log(&self, outcome: &Outcome, labels: Option<&RequestLabels>) {
+        let kind = labels.map_or("", |labels| labels.kind);
+        let title = labels.map_or("", |labels| labels.title.as_str());
         if !outcome.is_allowed() {
             let refusal = text::line(&outcome.refusal(), LINE);
             info!(kind, title, "webhook: refused: {refusal}");
@@ -322,7 +340,7 @@ impl Handler {
         if outcome.reports.is_empty() {
             return;
         }
-        let catalog = self.deciders.plugins.catalog();
+        let catalog = self.decider.plugins.catalog();
         for said in &outcome.reports {
             self.metrics.monitored(&catalog.label(&said.policy));
         }
@@ -332,14 +350,14 @@ impl Handler {
     }
 
     /// Records a request for a Dask resource at its first step. `plugin run` runs both steps from one recording.
-    fn record(&self, question: &Question, body: &Bytes) {
-        let is_first = question.step == Step::Mutate || question.operation == Operation::Delete;
-        if !self.recording.is_on() || !is_first || !matches!(question.about, About::Dask(_)) {
+    fn record(&self, input: &AdmissionInput, body: &Bytes) {
+        let is_first = input.step == Step::Mutate || input.operation == Operation::Delete;
+        if !self.recording.is_on() || !is_first || !matches!(input.target, Target::Dask(_)) {
             return;
         }
-        let metadata = &question.object["metadata"];
+        let metadata = &input.object["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-        let (kind, operation) = (question.about.kind(), question.operation_name());
+        let (kind, operation) = (input.target.kind(), input.operation_name());
         self.recording
             .admission(kind, text("namespace"), text("name"), operation, body);
     }
@@ -359,37 +377,38 @@ fn lines(said: &[Said]) -> Vec<String> {
 }
 
 /// Adds the results of dry runs to a decision.
-fn add(tried: &[Tried], decision: &mut Decision) {
-    if let Decision::Asked(outcome) = decision {
-        dry_run::say(tried, outcome);
+fn add_dry_runs(results: &[DryRunResult], decision: &mut Decision) {
+    if let Decision::Decided(outcome) = decision {
+        dry_run::add_results(results, outcome);
     }
 }
 
-fn unanswered(error: &Unanswered, heard: Option<&Heard>) -> Told {
-    let (outcome, code) = match error {
-        Unanswered::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE),
-        Unanswered::Overdrawn(_) => ("overdrawn", StatusCode::SERVICE_UNAVAILABLE),
-        Unanswered::Late => ("late", StatusCode::GATEWAY_TIMEOUT),
-        Unanswered::Failed(_) => ("failed", StatusCode::INTERNAL_SERVER_ERROR),
+/// Returns the response to a request without a decision.
+fn executor_error(error: &ExecutorError, labels: Option<&RequestLabels>) -> Reply {
+    let (result, code) = match error {
+        ExecutorError::Busy => (AdmissionResult::Busy, StatusCode::SERVICE_UNAVAILABLE),
+        ExecutorError::Overdrawn(_) => (AdmissionResult::Overdrawn, StatusCode::SERVICE_UNAVAILABLE),
+        ExecutorError::Late => (AdmissionResult::Late, StatusCode::GATEWAY_TIMEOUT),
+        ExecutorError::Failed(_) => (AdmissionResult::Failed, StatusCode::INTERNAL_SERVER_ERROR),
     };
     let sentence = text::line(&error.to_string(), LINE);
-    match heard {
-        Some(Heard { kind, title, .. }) => warn!(kind, title, "webhook: {sentence}"),
+    match labels {
+        Some(RequestLabels { kind, title, .. }) => warn!(kind, title, "webhook: {sentence}"),
         None => warn!("webhook: {sentence}"),
     }
-    Told {
-        outcome,
-        answer: text(code, sentence),
+    Reply {
+        result,
+        response: text(code, sentence),
     }
 }
 
 /// Returns the response to a request that is invalid or too large.
-fn unreadable(error: &ReviewError) -> Told {
+fn parse_error(error: &ParseError) -> Reply {
     let sentence = text::line(&error.to_string(), LINE);
     warn!("webhook: {sentence}");
-    Told {
-        outcome: "unreadable",
-        answer: text(StatusCode::BAD_REQUEST, sentence),
+    Reply {
+        result: AdmissionResult::Unreadable,
+        response: text(StatusCode::BAD_REQUEST, sentence),
     }
 }
 
@@ -400,9 +419,9 @@ fn title(object: &Value) -> String {
 }
 
 /// Returns a plain-text response with one line.
-pub(crate) fn text(code: StatusCode, mut sentence: String) -> Answer {
+pub(crate) fn text(code: StatusCode, mut sentence: String) -> HttpResponse {
     sentence.push('\n');
-    answer(code, "text/plain; charset=utf-8", sentence)
+    http_response(code, "text/plain; charset=utf-8", sentence)
 }
 
 #[cfg(test)]

@@ -1,33 +1,41 @@
 //! Admission webhook, which defaults and validates resources before they are stored.
 //!
-//! * [`args`]: command-line arguments;
-//! * certificates: [`tls`];
-//! * [`server`]: limits for the size and time of requests; [`bodies`]: memory limit for the bodies that are being read;
-//!   [`desk`]: threads on which requests are decided;
-//! * [`templates`]: Pods and Services described by a resource, sent to the API server as a dry run ([`dry_run`]); [`rivals`]:
-//!   other autoscalers of the same worker group;
-//! * [`handler`]: processing of a request: [`review`] turns an `AdmissionReview` ([`wire`]) into a question ([`request`]), [`ask`]
-//!   decides it with the components, and [`reply`] writes the response; [`scale`]: admission of `kubectl scale`.
+//! Does I/O in this module, which starts the webhook and asks the API server for the operator's own user, in [`server`], which
+//! reads bodies, in [`dry_run`] and in [`tls`]. All other modules are pure, or read the informer cache only.
 //!
-//! Every replica serves requests, not only the leader. Requests to the API server are sent by [`tls`] and [`dry_run`],
-//! and one at the start by this module.
+//! The path of a request: the admission request of an `AdmissionReview` → an [`Outcome`] → the admission response.
+//!
+//! 1. [`server`] reads the request, with limits for its size and time, and for the memory of all bodies ([`body_memory`]).
+//! 2. [`handler`] processes it on the threads of the [`executor`], and counts its [`result`].
+//! 3. [`parse`] parses the [`admission_review`] into the [`input`] of a decision. A request of `kubectl scale` becomes the update
+//!    of a resource ([`scale`]).
+//! 4. [`decide`] returns the outcome: the components decide, and other autoscalers of the same worker group are found
+//!    ([`autoscaler_conflict`]).
+//! 5. Pods and Services that the resource describes ([`templates`]) are sent to the API server as a [`dry_run`].
+//! 6. [`response`] writes the admission response.
+//!
+//! [`args`] are the command-line arguments, and [`tls`] manages the certificates. Every replica serves requests, not only the
+//! leader.
+//!
+//! [`Outcome`]: dask_operator_evaluator::admission::Outcome
 
+pub(crate) mod admission_review;
 pub(crate) mod args;
-pub(crate) mod ask;
-pub(crate) mod bodies;
-pub(crate) mod desk;
+pub(crate) mod autoscaler_conflict;
+pub(crate) mod body_memory;
+pub(crate) mod decide;
 pub(crate) mod dry_run;
+pub(crate) mod executor;
 pub(crate) mod handler;
+pub(crate) mod input;
 pub(crate) mod metrics;
-pub(crate) mod reply;
-pub(crate) mod request;
-pub(crate) mod review;
-pub(crate) mod rivals;
+pub(crate) mod parse;
+pub(crate) mod response;
+pub(crate) mod result;
 pub(crate) mod scale;
 pub(crate) mod server;
 pub(crate) mod templates;
 pub(crate) mod tls;
-pub(crate) mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,15 +54,15 @@ use crate::recording::Recording;
 use crate::server::{Server, ShutdownSignal, bind};
 use crate::threads::tasks::Tasks;
 use args::WebhookArgs;
-use ask::Deciders;
-use desk::Desk;
-use dry_run::DryRun;
+use decide::Decider;
+use dry_run::DryRunClient;
+use executor::Executor;
 use handler::Handler;
 use metrics::WebhookMetrics;
 use server::Webhook;
 use tls::files;
-use tls::resolver::{self, Identity};
-use tls::secret::Keeper;
+use tls::resolver::{self, CertResolver};
+use tls::secret::CertificateSecret;
 
 /// Name of the webhook in the readiness check.
 const PART: &str = "webhook";
@@ -111,18 +119,18 @@ pub(crate) async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_
     let listener = bind(address).await.with_context(|| {
         format!("failed to bind the webhook's address {address}: choose another one with --webhook")
     })?;
-    let identity = Arc::new(Identity::default());
+    let resolver = Arc::new(CertResolver::default());
     health.set_missing(PART, Some("the webhook has no certificate yet".to_owned()));
     match &args.certificate_folder {
         Some(folder) => {
             tasks.spawn(
                 "the reader of the webhook's certificate",
-                files::follow(folder.clone(), identity.clone(), health),
+                files::follow(folder.clone(), resolver.clone(), health),
             );
         }
         None => {
-            let keeper = Keeper::new(args, client, identity.clone(), health)?;
-            tasks.spawn("the keeper of the webhook's certificate", keeper.run());
+            let secret = CertificateSecret::new(args, client, resolver.clone(), health)?;
+            tasks.spawn("the control loop of the webhook's certificate", secret.run());
         }
     }
     let own_user = match own_user(client).await {
@@ -132,8 +140,8 @@ pub(crate) async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_
             None
         }
     };
-    let acceptor = TlsAcceptor::from(Arc::new(resolver::config(identity)?));
-    let deciders = Deciders {
+    let acceptor = TlsAcceptor::from(Arc::new(resolver::config(resolver)?));
+    let decider = Decider {
         plugins,
         sources,
         stores,
@@ -141,9 +149,9 @@ pub(crate) async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_
         strict: args.strict,
     };
     let handler = Handler {
-        deciders,
-        desk: Desk::new(cores),
-        dry_run: DryRun::new(client.clone()),
+        decider,
+        executor: Executor::new(cores),
+        dry_run: DryRunClient::new(client.clone()),
         metrics,
         recording,
     };

@@ -12,7 +12,7 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::Operation;
 use serde_json::{Value, json};
 
-use super::request::{About, Question, Step};
+use super::input::{AdmissionInput, Step, Target};
 use crate::cache::Stores;
 use crate::client::object::Object;
 use crate::key::ParentKey;
@@ -93,7 +93,7 @@ fn stored(stores: &Stores, kind: DaskKind, scale: &Value) -> Option<Arc<Object>>
 #[derive(Debug)]
 pub(crate) struct Scaled {
     /// The equivalent update of the resource.
-    pub(crate) question: Question,
+    pub(crate) input: AdmissionInput,
     /// True if the update reduces the number of workers.
     pub(crate) is_fewer: bool,
 }
@@ -101,21 +101,21 @@ pub(crate) struct Scaled {
 impl Scaled {
     /// Returns the reverse update. Refusals of the reverse update are not caused by the smaller number of workers.
     #[must_use]
-    pub(crate) fn reversed(mut self) -> Question {
-        if let Some(old) = &mut self.question.old {
-            swap(old, &mut self.question.object);
+    pub(crate) fn reversed(mut self) -> AdmissionInput {
+        if let Some(old) = &mut self.input.old {
+            swap(old, &mut self.input.object);
         }
-        self.question
+        self.input
     }
 }
 
-/// Converts a question about a `Scale` into the equivalent update of the resource.
+/// Converts a request about a `Scale` into the equivalent update of the resource.
 ///
 /// # Errors
 ///
 /// Returns a message if the informer cache does not have the current version of the resource, or if the resource has no
 /// `spec.worker`.
-pub(crate) fn update(stores: &Stores, kind: DaskKind, request: &Question) -> Result<Scaled, String> {
+pub(crate) fn update(stores: &Stores, kind: DaskKind, request: &AdmissionInput) -> Result<Scaled, String> {
     let scale = &request.object;
     let name = || format!("{} {}", kind.kind(), text(scale, "name"));
     if is_behind(stores, kind, scale) {
@@ -133,9 +133,9 @@ pub(crate) fn update(stores: &Stores, kind: DaskKind, request: &Question) -> Res
     let before = worker.insert(REPLICAS.to_owned(), scale[REPLICAS].clone());
     let before = before.and_then(|before| before.as_u64()).unwrap_or_default();
     let is_fewer = scale[REPLICAS].as_u64().is_some_and(|after| after < before);
-    let question = Question {
+    let input = AdmissionInput {
         step: Step::Validate,
-        about: About::Dask(kind),
+        target: Target::Dask(kind),
         operation: Operation::Update,
         object,
         old: Some(old),
@@ -143,7 +143,7 @@ pub(crate) fn update(stores: &Stores, kind: DaskKind, request: &Question) -> Res
         user_info: request.user_info.clone(),
         dry_run: request.dry_run,
     };
-    Ok(Scaled { question, is_fewer })
+    Ok(Scaled { input, is_fewer })
 }
 
 #[cfg(test)]
@@ -173,13 +173,13 @@ pub(super) mod tests {
         stores
     }
 
-    /// Returns the question of a request that scales a worker group.
-    fn question(name: &str, uid: &str, version: &str, replicas: u32) -> Question {
+    /// Returns the input of a request that scales a worker group.
+    fn input(name: &str, uid: &str, version: &str, replicas: u32) -> AdmissionInput {
         let scale = json!({"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": version},
             "spec": {"replicas": replicas}});
-        Question {
+        AdmissionInput {
             step: Step::Validate,
-            about: About::Scale(DaskKind::WorkerGroup),
+            target: Target::Scale(DaskKind::WorkerGroup),
             operation: Operation::Update,
             object: reduced(&scale, Some(&scale), name),
             old: None,
@@ -195,16 +195,12 @@ pub(super) mod tests {
     #[case::fewer(2, true)]
     #[case::none(0, true)]
     fn a_scale_request_becomes_an_update(#[case] replicas: u32, #[case] is_fewer: bool) {
-        let scaled = update(
-            &stores(3),
-            DaskKind::WorkerGroup,
-            &question("g", "u", "7", replicas),
-        );
+        let scaled = update(&stores(3), DaskKind::WorkerGroup, &input("g", "u", "7", replicas));
         let scaled = scaled.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(scaled.is_fewer, is_fewer);
         let workers = |object: &Value| object["spec"]["worker"]["replicas"].as_u64();
-        assert_eq!(workers(&scaled.question.object), Some(replicas.into()));
-        assert_eq!(scaled.question.old.as_ref().and_then(workers), Some(3));
+        assert_eq!(workers(&scaled.input.object), Some(replicas.into()));
+        assert_eq!(scaled.input.old.as_ref().and_then(workers), Some(3));
         let reversed = scaled.reversed();
         assert_eq!(workers(&reversed.object), Some(3));
         assert_eq!(reversed.old.as_ref().and_then(workers), Some(replicas.into()));
@@ -212,10 +208,10 @@ pub(super) mod tests {
 
     #[test]
     fn counts_the_memory_of_the_resource_twice() {
-        let asked = |name| question(name, "u", "7", 5).object;
+        let request = |name| input(name, "u", "7", 5).object;
         let kind = DaskKind::WorkerGroup;
-        assert!(bytes(&stores(3), kind, &asked("g")) > 2 * 4 * 640);
-        assert_eq!(bytes(&stores(3), kind, &asked("d")), 0);
+        assert!(bytes(&stores(3), kind, &request("g")) > 2 * 4 * 640);
+        assert_eq!(bytes(&stores(3), kind, &request("d")), 0);
     }
 
     #[rstest]
@@ -231,13 +227,13 @@ pub(super) mod tests {
         #[case] version: &str,
         #[case] is_known: bool,
     ) {
-        let asked = question(name, uid, version, 5);
+        let request = input(name, uid, version, 5);
         let stores = stores(3);
         assert_eq!(
-            is_behind(&stores, DaskKind::WorkerGroup, &asked.object),
+            is_behind(&stores, DaskKind::WorkerGroup, &request.object),
             !is_known
         );
-        let update = update(&stores, DaskKind::WorkerGroup, &asked);
+        let update = update(&stores, DaskKind::WorkerGroup, &request);
         assert_eq!(update.is_ok(), is_known, "{update:?}");
     }
 }

@@ -9,11 +9,11 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::bodies::{Bodies, Body};
-use super::desk::Times;
-use super::handler::{Handler, Look, text};
-use super::request::Step;
-use crate::server::{Answer, Seat, Service};
+use super::body_memory::{BodyMemory, BodyReservation};
+use super::executor::TimeLimits;
+use super::handler::{Classification, Handler, text};
+use super::input::Step;
+use crate::server::{ConnectionSlot, HttpResponse, Service};
 
 /// Maximum bytes of a request. A request contains at most two versions of an object, and the API server accepts objects of
 /// up to 1.5 MiB.
@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// HTTP service of the webhook.
 pub(crate) struct Webhook {
     handler: Arc<Handler>,
-    bodies: Bodies,
+    bodies: BodyMemory,
 }
 
 impl Webhook {
@@ -44,33 +44,33 @@ impl Webhook {
     pub(crate) fn new(handler: Handler) -> Self {
         Self {
             handler: Arc::new(handler),
-            bodies: Bodies::new(ROOM, FREE),
+            bodies: BodyMemory::new(ROOM, FREE),
         }
     }
 
     /// Reads a request and classifies it. Returns the response if the request can't be read or needs no decision.
-    async fn look(
+    async fn read_and_classify(
         &self,
         step: Step,
         incoming: Incoming,
-        body: &Body,
-        seat: &Seat,
+        body: &BodyReservation,
+        slot: &ConnectionSlot,
         body_end: Instant,
-        times: Times,
-    ) -> Result<(Bytes, Look), Answer> {
+        limits: TimeLimits,
+    ) -> Result<(Bytes, Classification), HttpResponse> {
         let bytes = match read(incoming, body, body_end).await {
             Ok(bytes) => bytes,
             Err(ReadError::Busy) => return Err(self.handler.busy(step)),
             Err(ReadError::Rejected(code, message)) => return Err(text(code, message)),
         };
-        seat.answers();
-        let look = self.handler.look(step, &bytes, times).await?;
-        Ok((bytes, look))
+        slot.set_answering();
+        let classification = self.handler.classify(step, &bytes, limits).await?;
+        Ok((bytes, classification))
     }
 }
 
 impl Service for Webhook {
-    async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Answer {
+    async fn respond(&self, request: Request<Incoming>, slot: &ConnectionSlot) -> HttpResponse {
         let Some(step) = Step::of_path(request.uri().path()) else {
             return text(
                 StatusCode::NOT_FOUND,
@@ -81,18 +81,18 @@ impl Service for Webhook {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed".to_owned());
         }
         let now = Instant::now();
-        let times = times(now, request.uri().query());
-        let body_end = times.end.min(now + BODY);
-        let body = self.bodies.begin(seat.address());
-        let looked = tokio::select! {
-            looked = self.look(step, request.into_body(), &body, seat, body_end, times) => looked,
+        let limits = limits(now, request.uri().query());
+        let body_end = limits.end.min(now + BODY);
+        let body = self.bodies.begin(slot.address());
+        let classified = tokio::select! {
+            classified = self.read_and_classify(step, request.into_body(), &body, slot, body_end, limits) => classified,
             () = body.evicted() => Err(self.handler.busy(step)),
         };
         // From now on, the handler counts the request by its namespace.
         drop(body);
-        match looked {
-            Ok((bytes, look)) => self.handler.answer(step, bytes, look, times).await,
-            Err(answer) => answer,
+        match classified {
+            Ok((bytes, classification)) => self.handler.respond(step, bytes, classification, limits).await,
+            Err(response) => response,
         }
     }
 }
@@ -106,7 +106,7 @@ enum ReadError {
 }
 
 /// Reads the body of a request until `end`.
-async fn read(mut incoming: Incoming, body: &Body, end: Instant) -> Result<Bytes, ReadError> {
+async fn read(mut incoming: Incoming, body: &BodyReservation, end: Instant) -> Result<Bytes, ReadError> {
     let too_large = || {
         let message = format!("the request is larger than {LARGEST} bytes");
         ReadError::Rejected(StatusCode::PAYLOAD_TOO_LARGE, message)
@@ -141,9 +141,9 @@ async fn read(mut incoming: Incoming, body: &Body, end: Instant) -> Result<Bytes
 }
 
 /// Returns the time limits of a request that arrived now, with this query.
-fn times(now: Instant, query: Option<&str>) -> Times {
+fn limits(now: Instant, query: Option<&str>) -> TimeLimits {
     let time = answer_timeout(query);
-    Times {
+    TimeLimits {
         // The last tenth is reserved for the response, so that a request that waits for a dry run is still answered in time.
         end: now + time * 9 / 10,
         deadline: now + time,

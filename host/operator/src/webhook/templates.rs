@@ -1,8 +1,8 @@
 //! Pods and Services that a Dask resource describes, and the evaluation of the API server's responses to them.
 //!
-//! Pure: [`super::dry_run`] sends the requests.
+//! No I/O: [`super::dry_run`] sends the requests.
 
-mod refused;
+mod errors;
 
 use dask_operator_core::names::SCHEDULER;
 use dask_operator_core::parent::DaskKind;
@@ -10,7 +10,7 @@ use dask_operator_core::plan::ResourceKind;
 use serde_json::{Map, Value, json};
 
 use crate::client::resource::Kind;
-pub(crate) use refused::{refused, untried};
+pub(crate) use errors::{add_error, not_checked};
 
 /// Prefix of generated names. Errors of the API server about generated names are not reported.
 const NAME_PREFIX: &str = "dask-dry-run-";

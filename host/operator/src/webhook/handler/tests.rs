@@ -111,15 +111,15 @@ fn handler_of(stores: Stores, rules: Box<dyn Rules>) -> Arc<Handler> {
     let catalog = Catalog::new(defaults, vec![Arc::new(policy)]);
     let (service, _) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
     Arc::new(Handler {
-        deciders: Deciders {
+        decider: Decider {
             plugins: Arc::new(Plugins::new(catalog, AllowedKinds::default(), 1)),
             sources: Sources::default(),
             stores,
             own_user: Some(OPERATOR.into()),
             strict: false,
         },
-        desk: Desk::new(1),
-        dry_run: DryRun::new(Client::new(service, "default")),
+        executor: Executor::new(1),
+        dry_run: DryRunClient::new(Client::new(service, "default")),
         metrics: WebhookMetrics::register(&mut Registry::default()),
         recording: Recording::default(),
     })
@@ -142,21 +142,21 @@ fn scale(user: &str, name: &str, replicas: u32) -> Value {
 /// Sends a request. Returns the status code, and the response in the review or the plain text.
 async fn ask(handler: &Arc<Handler>, body: String) -> (StatusCode, Value) {
     let now = tokio::time::Instant::now();
-    let times = Times {
+    let limits = TimeLimits {
         end: now + Duration::from_secs(50),
         deadline: now + Duration::from_secs(60),
     };
-    ask_until(handler, body, times).await
+    ask_until(handler, body, limits).await
 }
 
-async fn ask_until(handler: &Arc<Handler>, body: String, times: Times) -> (StatusCode, Value) {
+async fn ask_until(handler: &Arc<Handler>, body: String, limits: TimeLimits) -> (StatusCode, Value) {
     let (step, body) = (Step::Validate, Bytes::from(body));
-    let answer = match handler.look(step, &body, times).await {
-        Ok(look) => handler.answer(step, body, look, times).await,
-        Err(answer) => answer,
+    let response = match handler.classify(step, &body, limits).await {
+        Ok(classification) => handler.respond(step, body, classification, limits).await,
+        Err(response) => response,
     };
-    let code = answer.status();
-    let Ok(body) = answer.into_body().collect().await;
+    let code = response.status();
+    let Ok(body) = response.into_body().collect().await;
     let body = body.to_bytes();
     let review = serde_json::from_slice(&body).map(|mut review: Value| review["response"].take());
     (
@@ -204,7 +204,7 @@ async fn a_scale_down_is_refused_while_it_cannot_be_decided() {
     assert_eq!(response["status"]["code"], 503);
 
     let handler = handler(10);
-    let plugins = &handler.deciders.plugins;
+    let plugins = &handler.decider.plugins;
     let unknown = Unknown {
         namespace: None,
         why: "they are not listed yet".into(),
@@ -242,17 +242,17 @@ async fn waiting_scale_requests_hold_no_text(#[case] padding: usize, #[case] wai
     body["request"]["userInfo"]["groups"] = json!(["g".repeat(padding)]);
     let (step, body) = (Step::Validate, Bytes::from(body.to_string()));
     let start = tokio::time::Instant::now();
-    let times = Times {
+    let limits = TimeLimits {
         end: start + Duration::from_secs(50),
         deadline: start + Duration::from_secs(60),
     };
-    let look = handler.look(step, &body, times).await.ok();
-    let Some(look) = look else {
+    let classification = handler.classify(step, &body, limits).await.ok();
+    let Some(classification) = classification else {
         panic!("the request was not classified");
     };
     let answering = tokio::spawn({
         let body = body.clone();
-        async move { handler.answer(step, body, look, times).await.status() }
+        async move { handler.respond(step, body, classification, limits).await.status() }
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(answering.is_finished(), !waits);
@@ -267,7 +267,7 @@ async fn a_large_resource_that_is_scaled_is_heavy() {
     let large = handler_of(stores_with(1, 1 << 20), Box::new(Few));
     let soon = || {
         let now = tokio::time::Instant::now();
-        Times {
+        TimeLimits {
             end: now + Duration::from_millis(200),
             deadline: now + Duration::from_secs(60),
         }
@@ -277,12 +277,12 @@ async fn a_large_resource_that_is_scaled_is_heavy() {
     for handler in [&small, &large] {
         let (go_on, wait) = mpsc::channel::<()>();
         blocked.push(go_on);
-        let Times { end, .. } = soon();
-        let times = Times { end, deadline: end };
+        let TimeLimits { end, .. } = soon();
+        let limits = TimeLimits { end, deadline: end };
         let heavy = handler
-            .desk
-            .look(times, 1 << 20, move || wait.recv().unwrap_or_default());
-        assert_eq!(heavy.await, Err(Unanswered::Late));
+            .executor
+            .run_short(limits, 1 << 20, move || wait.recv().unwrap_or_default());
+        assert_eq!(heavy.await, Err(ExecutorError::Late));
     }
     let (_, response) = ask(&small, request.clone()).await;
     assert_eq!(response["allowed"], true);
@@ -387,7 +387,7 @@ impl Rules for Slow {
 /// Returns a handler with a policy of the cluster and one of the namespace `n`.
 fn handler_of_tenant(of_cluster: Box<dyn Rules>, own: Box<dyn Rules>) -> Arc<Handler> {
     let handler = handler_with(1, of_cluster);
-    let plugins = &handler.deciders.plugins;
+    let plugins = &handler.decider.plugins;
     let catalog = plugins.catalog().with(vec![own_policy(own)], BTreeMap::new());
     plugins.exchange(catalog);
     handler
@@ -405,20 +405,20 @@ async fn only_time_of_its_own_plugins_is_charged_to_the_namespace() {
     drop(end);
     assert!(blocks.await.is_ok_and(|ended| ended.is_err()));
     assert_eq!(response["allowed"], true, "{response}");
-    let used = handler.desk.used("n");
+    let used = handler.executor.used("n");
     assert!(used >= short && used < long, "{used:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn plugins_can_be_changed_when_their_time_is_used_up() {
     let handler = handler_of_tenant(Box::new(Few), Box::new(Few));
-    let turn = Turn {
+    let cost = RequestCost {
         namespace: "n".into(),
         owner: PluginOwner::Tenant,
         text: 0,
         tree: 0,
     };
-    handler.desk.charge(turn, Duration::from_secs(60)).await;
+    handler.executor.charge(cost, Duration::from_secs(60)).await;
     let mut body = scale("me", "g", 2);
     let request = &mut body["request"];
     request["kind"] = json!({"group": "kubernetes.dask.org", "version": "v1", "kind": "DaskPlugin"});

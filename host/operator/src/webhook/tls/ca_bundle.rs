@@ -16,7 +16,7 @@ use crate::webhook::tls::rotation::Certificates;
 
 /// Selector of the webhook configurations and of their entries that call this webhook.
 #[derive(Clone)]
-pub(crate) struct Bundles {
+pub(crate) struct CaBundle {
     client: Client,
     name: Option<String>,
     service: Option<Service>,
@@ -37,7 +37,7 @@ pub(crate) enum Trust {
 /// Name and client configuration of an entry.
 type Entry<'a> = (&'a str, &'a WebhookClientConfig);
 
-impl Bundles {
+impl CaBundle {
     /// Creates a selector from command-line arguments.
     #[must_use]
     pub(crate) fn new(args: &WebhookArgs, client: &Client) -> Self {
@@ -195,7 +195,7 @@ mod tests {
     async fn patches_only_entries_for_this_webhook() {
         let (service, _handle) =
             tower_test::mock::pair::<http::Request<kube::client::Body>, http::Response<kube::client::Body>>();
-        let bundles = Bundles {
+        let bundles = CaBundle {
             client: Client::new(service, "default"),
             name: Some("c".into()),
             service: Some(Service {

@@ -8,20 +8,20 @@ use tracing::{info, warn};
 
 use crate::health::Health;
 use crate::webhook::PART;
-use crate::webhook::tls::resolver::Identity;
+use crate::webhook::tls::resolver::CertResolver;
 
 /// Interval at which the files are read.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Serves `tls.crt` and `tls.key` of a folder, and reloads them when they change. Runs until the process exits.
-pub(crate) async fn follow(folder: PathBuf, identity: Arc<Identity>, health: Arc<Health>) {
+pub(crate) async fn follow(folder: PathBuf, resolver: Arc<CertResolver>, health: Arc<Health>) {
     let mut served: Option<(Vec<u8>, Vec<u8>)> = None;
     let mut last_error = String::new();
     loop {
         let read = read(&folder).await;
         let outcome = match read {
             Ok(files) if served.as_ref() == Some(&files) => Ok(()),
-            Ok((certificate, key)) => match identity.set(&certificate, &key) {
+            Ok((certificate, key)) => match resolver.set(&certificate, &key) {
                 Ok(()) => {
                     info!(folder = %folder.display(), "webhook: loaded a new certificate");
                     served = Some((certificate, key));

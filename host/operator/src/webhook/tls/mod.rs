@@ -1,6 +1,6 @@
-//! Certificates of the webhook.
+//! Certificates of the webhook. Does I/O, except for [`rotation`].
 //!
-//! * [`rotation`]: creation and rotation of certificates, without I/O;
+//! * [`rotation`]: creation and rotation of certificates;
 //! * [`secret`]: storage of the certificates in a Secret, and updates of the CA bundles in the webhook configurations
 //!   ([`ca_bundle`]);
 //! * [`files`]: certificates from another issuer, such as cert-manager;

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// Error of a certificate that can't be served.
 #[derive(Debug, Error)]
-pub(crate) enum IdentityError {
+pub(crate) enum CertResolverError {
     /// The certificate or the key is not valid PEM.
     #[error("the {what} is not valid PEM: {source}")]
     Pem {
@@ -31,21 +31,21 @@ pub(crate) enum IdentityError {
 
 /// The certificate that is served. Empty until the first one is set.
 #[derive(Debug, Default)]
-pub(crate) struct Identity(RwLock<Option<Arc<CertifiedKey>>>);
+pub(crate) struct CertResolver(RwLock<Option<Arc<CertifiedKey>>>);
 
-impl Identity {
+impl CertResolver {
     /// Serves this certificate from now on, together with the certificates of its chain that follow in the text.
     ///
     /// # Errors
     ///
     /// Returns an error if the certificate can't be served. The previous one remains active.
-    pub(crate) fn set(&self, certificate: &[u8], key: &[u8]) -> Result<(), IdentityError> {
-        let pem_error = |what| move |source| IdentityError::Pem { what, source };
+    pub(crate) fn set(&self, certificate: &[u8], key: &[u8]) -> Result<(), CertResolverError> {
+        let pem_error = |what| move |source| CertResolverError::Pem { what, source };
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<Vec<_>, _>>()
             .map_err(pem_error("certificate"))?;
         if chain.is_empty() {
-            return Err(IdentityError::Empty);
+            return Err(CertResolverError::Empty);
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(pem_error("key"))?;
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
@@ -54,7 +54,7 @@ impl Identity {
     }
 }
 
-impl ResolvesServerCert for Identity {
+impl ResolvesServerCert for CertResolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -65,11 +65,11 @@ impl ResolvesServerCert for Identity {
 /// # Errors
 ///
 /// Returns an error if the library supports no protocol version with its algorithms.
-pub(crate) fn config(identity: Arc<Identity>) -> Result<ServerConfig, rustls::Error> {
+pub(crate) fn config(resolver: Arc<CertResolver>) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(identity);
+        .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -92,26 +92,26 @@ mod tests {
         let (Ok(one), Ok(other)) = (make(), make()) else {
             panic!("no certificates");
         };
-        let identity = Identity::default();
+        let resolver = CertResolver::default();
         assert!(
-            identity
+            resolver
                 .set(one.certificate.as_bytes(), one.key.as_bytes())
                 .is_ok()
         );
         assert!(matches!(
-            identity.set(one.certificate.as_bytes(), other.key.as_bytes()),
-            Err(IdentityError::Unfit(_))
+            resolver.set(one.certificate.as_bytes(), other.key.as_bytes()),
+            Err(CertResolverError::Unfit(_))
         ));
         assert!(matches!(
-            identity.set(b"", one.key.as_bytes()),
-            Err(IdentityError::Empty)
+            resolver.set(b"", one.key.as_bytes()),
+            Err(CertResolverError::Empty)
         ));
         assert!(matches!(
-            identity.set(one.certificate.as_bytes(), b"x"),
-            Err(IdentityError::Pem { what: "key", .. })
+            resolver.set(one.certificate.as_bytes(), b"x"),
+            Err(CertResolverError::Pem { what: "key", .. })
         ));
-        let served = identity.0.read().map(|served| served.is_some());
+        let served = resolver.0.read().map(|served| served.is_some());
         assert!(served.is_ok_and(|served| served));
-        assert!(config(Arc::new(identity)).is_ok());
+        assert!(config(Arc::new(resolver)).is_ok());
     }
 }

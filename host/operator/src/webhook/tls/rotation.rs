@@ -1,11 +1,11 @@
 //! Creation and rotation of certificates. No I/O: the caller passes the time and the existing certificates.
 //!
-//! A *generation* is a certificate authority (CA) and the one certificate that it signed. The key of the CA is dropped at once,
+//! A *certificate pair* is a certificate authority (CA) and the one certificate that it signed. The key of the CA is dropped at once,
 //! so that it can't be stolen. A rotation takes two steps, so that no API server receives a certificate that it does not
 //! trust yet:
 //!
-//! 1. The next generation is created, and its CA is added to the bundle.
-//! 2. When the webhook configurations have the bundle and some time has passed ([`Lifetimes::settle`]), the new certificate is
+//! 1. The next pair is created, and its CA is added to the bundle.
+//! 2. When the webhook configurations have the bundle and some time has passed ([`Lifetimes::propagation_delay`]), the new certificate is
 //!    served. The previous CA stays in the bundle until the next rotation, for replicas that still serve its certificate.
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(crate) struct CertificateError {
 pub(crate) struct Lifetimes {
     /// Time from the creation of a certificate to its expiry.
     pub(crate) validity: Duration,
-    /// Time before the expiry at which the next generation is created.
+    /// Time before the expiry at which the next pair is created.
     pub(crate) renew_before: Duration,
 }
 
@@ -68,24 +68,24 @@ impl Lifetimes {
         }
     }
 
-    /// Returns the time from the creation of a generation until its certificate may be served: a quarter of the time between
+    /// Returns the time from the creation of a pair until its certificate may be served: a quarter of the time between
     /// two rotations, at most a minute.
     #[must_use]
-    pub(crate) fn settle(&self) -> Duration {
+    pub(crate) fn propagation_delay(&self) -> Duration {
         ((self.validity - self.renew_before) / 4).min(Duration::from_secs(60))
     }
 
-    /// Returns the interval at which the caller should call [`Certificates::step`].
+    /// Returns the interval at which the caller should call [`Certificates::rotate`].
     #[must_use]
     pub(crate) fn period(&self) -> Duration {
-        (self.settle() / 4).clamp(Duration::from_millis(50), Duration::from_secs(10))
+        (self.propagation_delay() / 4).clamp(Duration::from_millis(50), Duration::from_secs(10))
     }
 }
 
 /// A CA and the certificate that it signed. Texts are PEM.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Generation {
+pub(crate) struct CertificatePair {
     /// Certificate of the CA.
     pub(crate) authority: String,
     /// Serving certificate.
@@ -104,17 +104,17 @@ pub(crate) struct Generation {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Certificates {
-    /// CA of the previous generation. Some replica may still serve its certificate. `None` after the first generation, and
+    /// CA of the previous pair. Some replica may still serve its certificate. `None` for the first pair, and
     /// while a rotation is in progress.
     pub(crate) former_authority: Option<String>,
-    /// Generation that is served.
-    pub(crate) current: Generation,
-    /// Generation that will be served next. `None` if no rotation is in progress.
-    pub(crate) next: Option<Generation>,
+    /// Pair that is served.
+    pub(crate) current: CertificatePair,
+    /// Pair that will be served next. `None` if no rotation is in progress.
+    pub(crate) next: Option<CertificatePair>,
 }
 
 impl Certificates {
-    /// Creates a first generation.
+    /// Creates a first pair.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Certificates {
     pub(crate) fn first(names: &[String], lifetimes: Lifetimes, now: u64) -> Result<Self, CertificateError> {
         Ok(Self {
             former_authority: None,
-            current: Generation::create(names, lifetimes, now)?,
+            current: CertificatePair::create(names, lifetimes, now)?,
             next: None,
         })
     }
@@ -146,21 +146,22 @@ impl Certificates {
     /// # Errors
     ///
     /// Returns an error if no certificate can be created for these names.
-    pub(crate) fn step(
+    pub(crate) fn rotate(
         &self,
         names: &[String],
         lifetimes: Lifetimes,
         now: u64,
         trusted: bool,
     ) -> Result<Option<Self>, CertificateError> {
-        let settled = |next: &Generation| now >= next.made + millis(lifetimes.settle());
+        let has_propagated =
+            |next: &CertificatePair| now >= next.made + millis(lifetimes.propagation_delay());
         match &self.next {
             _ if now >= self.current.expires => Self::first(names, lifetimes, now).map(Some),
             Some(next) if now >= next.expires || !next.covers(names) => Ok(Some(Self {
-                next: Some(Generation::create(names, lifetimes, now)?),
+                next: Some(CertificatePair::create(names, lifetimes, now)?),
                 ..self.clone()
             })),
-            Some(next) if trusted && settled(next) => Ok(Some(Self {
+            Some(next) if trusted && has_propagated(next) => Ok(Some(Self {
                 former_authority: Some(self.current.authority.clone()),
                 current: next.clone(),
                 next: None,
@@ -172,7 +173,7 @@ impl Certificates {
                 Ok(Some(Self {
                     former_authority: None,
                     current: self.current.clone(),
-                    next: Some(Generation::create(names, lifetimes, now)?),
+                    next: Some(CertificatePair::create(names, lifetimes, now)?),
                 }))
             }
             None => Ok(None),
@@ -180,7 +181,7 @@ impl Certificates {
     }
 }
 
-impl Generation {
+impl CertificatePair {
     fn create(names: &[String], lifetimes: Lifetimes, now: u64) -> Result<Self, CertificateError> {
         let to_error = |source| CertificateError {
             names: names.join(", "),
@@ -252,31 +253,31 @@ mod tests {
     fn lifetimes_are_checked() {
         assert!(Lifetimes::new(Duration::from_secs(2), Duration::from_secs(1)).is_ok());
         assert!(Lifetimes::new(Duration::from_secs(2), Duration::from_secs(2)).is_err());
-        assert_eq!(LIFETIMES.settle(), Duration::from_secs(10));
+        assert_eq!(LIFETIMES.propagation_delay(), Duration::from_secs(10));
     }
 
     #[test]
     fn a_rotation_takes_two_steps() -> Result<(), CertificateError> {
         let first = Certificates::first(&names(), LIFETIMES, 1_000_000)?;
-        let step = |certificates: &Certificates, seconds: u64, trusted| {
-            certificates.step(&names(), LIFETIMES, 1_000_000 + seconds * 1000, trusted)
+        let rotate = |certificates: &Certificates, seconds: u64, trusted| {
+            certificates.rotate(&names(), LIFETIMES, 1_000_000 + seconds * 1000, trusted)
         };
-        assert_eq!(step(&first, 39, true)?, None);
-        let Some(announced) = step(&first, 40, true)? else {
+        assert_eq!(rotate(&first, 39, true)?, None);
+        let Some(announced) = rotate(&first, 40, true)? else {
             panic!("no rotation was started");
         };
         assert_eq!(announced.current, first.current);
         let bundle = announced.bundle();
         assert!(bundle.contains(&first.current.authority) && announced.needed().count() == 2);
-        assert_eq!(step(&announced, 49, true)?, None, "too early");
-        assert_eq!(step(&announced, 50, false)?, None, "no API server trusts it");
-        let Some(changed) = step(&announced, 50, true)? else {
+        assert_eq!(rotate(&announced, 49, true)?, None, "too early");
+        assert_eq!(rotate(&announced, 50, false)?, None, "no API server trusts it");
+        let Some(changed) = rotate(&announced, 50, true)? else {
             panic!("the rotation was not completed");
         };
         assert_eq!(Some(&changed.current), announced.next.as_ref());
         assert_eq!(changed.bundle(), bundle, "the bundle stays the same");
-        assert_eq!(step(&changed, 79, true)?, None);
-        let Some(again) = step(&changed, 80, true)? else {
+        assert_eq!(rotate(&changed, 79, true)?, None);
+        let Some(again) = rotate(&changed, 80, true)? else {
             panic!("no rotation was started");
         };
         assert!(!again.bundle().contains(&first.current.authority));
@@ -286,7 +287,7 @@ mod tests {
     #[test]
     fn expired_certificates_are_replaced() -> Result<(), CertificateError> {
         let first = Certificates::first(&names(), LIFETIMES, 1_000_000)?;
-        let new = first.step(&names(), LIFETIMES, 1_100_000, true)?;
+        let new = first.rotate(&names(), LIFETIMES, 1_100_000, true)?;
         assert!(new.is_some_and(|new| new.current.made == 1_100_000 && new.former_authority.is_none()));
         Ok(())
     }
@@ -295,11 +296,11 @@ mod tests {
     fn a_new_name_starts_a_rotation() -> Result<(), CertificateError> {
         let first = Certificates::first(&names(), LIFETIMES, 1_000_000)?;
         let more = [names(), vec!["other".into()]].concat();
-        let next = first.step(&more, LIFETIMES, 1_000_000, true)?;
+        let next = first.rotate(&more, LIFETIMES, 1_000_000, true)?;
         assert!(next.is_some_and(
             |new| new.current == first.current && new.next.is_some_and(|next| next.names == more)
         ));
-        assert_eq!(first.step(&names()[..1], LIFETIMES, 1_000_000, true)?, None);
+        assert_eq!(first.rotate(&names()[..1], LIFETIMES, 1_000_000, true)?, None);
         Ok(())
     }
 }

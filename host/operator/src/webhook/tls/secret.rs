@@ -19,8 +19,8 @@ use crate::client::error::words;
 use crate::health::Health;
 use crate::webhook::PART;
 use crate::webhook::args::WebhookArgs;
-use crate::webhook::tls::ca_bundle::{Bundles, Trust};
-use crate::webhook::tls::resolver::{Identity, IdentityError};
+use crate::webhook::tls::ca_bundle::{CaBundle, Trust};
+use crate::webhook::tls::resolver::{CertResolver, CertResolverError};
 use crate::webhook::tls::rotation::{CertificateError, Certificates, Lifetimes};
 
 /// Entry of the Secret with [`Certificates`]. The other entries are for users and programs that read Secrets of the type
@@ -32,7 +32,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Error of one run of the control loop.
 #[derive(Debug, Error)]
-enum KeeperError {
+enum CertificateSecretError {
     #[error("Secret {name}: {}", words(source))]
     Secret { name: String, source: kube::Error },
     #[error("webhook configuration: {}", words(.0))]
@@ -40,20 +40,20 @@ enum KeeperError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error("certificate: {0}")]
-    Identity(#[from] IdentityError),
+    CertResolver(#[from] CertResolverError),
     #[error("certificate: {0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// Control loop for the certificates.
-pub(crate) struct Keeper {
+/// Control loop that owns the Secret with the certificates.
+pub(crate) struct CertificateSecret {
     secrets: Api<Secret>,
     name: String,
     names: Vec<String>,
     lifetimes: Lifetimes,
-    bundles: Bundles,
+    ca_bundle: CaBundle,
     configuration: Option<String>,
-    identity: Arc<Identity>,
+    resolver: Arc<CertResolver>,
     health: Arc<Health>,
     /// The certificate that is served, in PEM. `None` before the first one.
     served: Option<String>,
@@ -69,7 +69,7 @@ struct Stored {
     version: Option<String>,
 }
 
-impl Keeper {
+impl CertificateSecret {
     /// Creates a control loop from command-line arguments.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Keeper {
     pub(crate) fn new(
         args: &WebhookArgs,
         client: &Client,
-        identity: Arc<Identity>,
+        resolver: Arc<CertResolver>,
         health: Arc<Health>,
     ) -> anyhow::Result<Self> {
         let names = args.names();
@@ -96,9 +96,9 @@ impl Keeper {
             name: args.secret.clone(),
             names,
             lifetimes: Lifetimes::new(args.validity, args.renew_before)?,
-            bundles: Bundles::new(args, client),
+            ca_bundle: CaBundle::new(args, client),
             configuration: args.configuration.clone(),
-            identity,
+            resolver,
             health,
             served: None,
             was_trusted: false,
@@ -137,7 +137,7 @@ impl Keeper {
 
     /// Serves the stored certificate, updates the bundles, and writes a step of the rotation if one is due. Returns whether to
     /// run again at once.
-    async fn reconcile(&mut self) -> Result<bool, KeeperError> {
+    async fn reconcile(&mut self) -> Result<bool, CertificateSecretError> {
         let stored = self.read().await?;
         let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
         let Some(certificates) = stored.certificates else {
@@ -147,15 +147,15 @@ impl Keeper {
         };
         if self.served.as_ref() != Some(&certificates.current.certificate) {
             let current = &certificates.current;
-            self.identity
+            self.resolver
                 .set(current.certificate.as_bytes(), current.key.as_bytes())?;
             self.served = Some(current.certificate.clone());
             info!(made = current.made, "webhook: loaded a new certificate");
         }
-        let trust = self.bundles.ensure(&certificates).await;
-        let trust = trust.map_err(KeeperError::Configuration)?;
+        let trust = self.ca_bundle.ensure(&certificates).await;
+        let trust = trust.map_err(CertificateSecretError::Configuration)?;
         self.update_readiness(trust);
-        let step = certificates.step(
+        let step = certificates.rotate(
             &self.names,
             self.lifetimes,
             now,
@@ -182,15 +182,15 @@ impl Keeper {
         self.health.set_missing(PART, missing);
     }
 
-    fn secret_error(&self, source: kube::Error) -> KeeperError {
-        KeeperError::Secret {
+    fn secret_error(&self, source: kube::Error) -> CertificateSecretError {
+        CertificateSecretError::Secret {
             name: self.name.clone(),
             source,
         }
     }
 
     /// Reads the Secret.
-    async fn read(&self) -> Result<Stored, KeeperError> {
+    async fn read(&self) -> Result<Stored, CertificateSecretError> {
         let secret = self.secrets.get_opt(&self.name).await;
         let Some(secret) = secret.map_err(|error| self.secret_error(error))? else {
             return Ok(Stored {
@@ -216,7 +216,11 @@ impl Keeper {
     }
 
     /// Writes the Secret, unless another client has changed it since `version`.
-    async fn write(&self, certificates: &Certificates, version: Option<String>) -> Result<(), KeeperError> {
+    async fn write(
+        &self,
+        certificates: &Certificates,
+        version: Option<String>,
+    ) -> Result<(), CertificateSecretError> {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         let data = [
             ("ca.crt", bytes(&certificates.bundle())),

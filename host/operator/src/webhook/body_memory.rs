@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 /// Shared memory limit for request bodies.
 #[derive(Clone, Debug)]
-pub(super) struct Bodies(Arc<Mutex<State>>);
+pub(super) struct BodyMemory(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -38,13 +38,13 @@ struct Entry {
 
 /// Guard of a request that is being read. Its bytes are released on drop.
 #[derive(Debug)]
-pub(super) struct Body {
-    bodies: Bodies,
+pub(super) struct BodyReservation {
+    bodies: BodyMemory,
     number: u64,
     evicted: Arc<Notify>,
 }
 
-impl Bodies {
+impl BodyMemory {
     /// Creates a limit of this number of bytes for all requests together. The first `free` bytes of each request are not counted.
     pub(super) fn new(limit: usize, free: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
@@ -57,7 +57,7 @@ impl Bodies {
     }
 
     /// Registers a request from this address, without any bytes.
-    pub(super) fn begin(&self, address: IpAddr) -> Body {
+    pub(super) fn begin(&self, address: IpAddr) -> BodyReservation {
         let evicted = Arc::new(Notify::new());
         let mut state = self.lock();
         let number = state.next;
@@ -68,7 +68,7 @@ impl Bodies {
             evicted: evicted.clone(),
         };
         state.bodies.insert(number, entry);
-        Body {
+        BodyReservation {
             bodies: self.clone(),
             number,
             evicted,
@@ -81,7 +81,7 @@ impl Bodies {
     }
 }
 
-impl Body {
+impl BodyReservation {
     /// Counts additional bytes. Returns false if the limit is reached and no other address has more bytes than this
     /// request's address would have, or if this request was evicted.
     pub(super) fn grow(&self, bytes: usize) -> bool {
@@ -109,7 +109,7 @@ impl Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for BodyReservation {
     fn drop(&mut self) {
         self.bodies.lock().remove(self.number);
     }
@@ -163,13 +163,13 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, number).into()
     }
 
-    async fn is_evicted(body: &Body) -> bool {
+    async fn is_evicted(body: &BodyReservation) -> bool {
         timeout(Duration::from_millis(1), body.evicted()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_received_bytes_are_counted() {
-        let bodies = Bodies::new(100, 0);
+        let bodies = BodyMemory::new(100, 0);
         let greedy: Vec<_> = (0..100).map(|_| bodies.begin(address(1))).collect();
         assert!(greedy.iter().all(|body| body.grow(0)));
         let other = bodies.begin(address(2));
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn small_requests_do_not_depend_on_large_ones() {
-        let bodies = Bodies::new(100, 10);
+        let bodies = BodyMemory::new(100, 10);
         let [large, small, other] = [(); 3].map(|()| bodies.begin(address(1)));
         assert!(large.grow(60) && large.grow(50) && !large.grow(1));
         assert!(small.grow(4) && small.grow(6), "the first bytes are not counted");
@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_address_with_the_most_bytes_loses_its_largest_request() {
-        let bodies = Bodies::new(100, 0);
+        let bodies = BodyMemory::new(100, 0);
         let greedy = [60, 30].map(|bytes| {
             let body = bodies.begin(address(1));
             assert!(body.grow(bytes));

@@ -1,44 +1,44 @@
-//! Conversion of a decision into an admission response.
+//! Conversion of a decision into an admission response. No I/O.
 
 use dask_operator_evaluator::admission::Outcome;
 use serde_json::Value;
 
-use super::ask::Decision;
-use super::request::Step;
-use super::wire::{Answer, Status};
+use super::admission_review::{Response, Status};
+use super::decide::Decision;
+use super::input::Step;
 
-/// Returns the response to the request with this UID, in JSON. `before` is the object of the question.
+/// Returns the response to the request with this UID, in JSON. `before` is the object of the request.
 ///
 /// # Errors
 ///
 /// Returns an error if the response can't be serialized.
-pub(crate) fn answer(
+pub(crate) fn to_json(
     uid: &str,
     step: Step,
     before: &Value,
     decision: &Decision,
 ) -> serde_json::Result<Vec<u8>> {
-    let mut answer = Answer::allowed(uid);
-    if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
-        add_outcome(&mut answer, step, before, outcome)?;
+    let mut response = Response::allowed(uid);
+    if let Decision::Decided(outcome) | Decision::Failed(outcome) = decision {
+        add_outcome(&mut response, step, before, outcome)?;
     }
-    answer.to_json()
+    response.to_json()
 }
 
 /// Adds the outcome of a decision to the response.
 fn add_outcome(
-    answer: &mut Answer<'_>,
+    response: &mut Response<'_>,
     step: Step,
     before: &Value,
     outcome: &Outcome,
 ) -> serde_json::Result<()> {
-    answer.warnings = outcome.notices();
+    response.warnings = outcome.notices();
     if outcome.is_allowed() {
         // A validating webhook may not change the object.
         if step == Step::Mutate
             && let Some(changed) = &outcome.changed
         {
-            answer.patch(&json_patch::diff(before, changed))?;
+            response.patch(&json_patch::diff(before, changed))?;
         }
         return Ok(());
     }
@@ -52,7 +52,7 @@ fn add_outcome(
     } else {
         (422, "Invalid")
     };
-    answer.refuse(Status {
+    response.refuse(Status {
         message: outcome.refusal(),
         reason,
         code,
@@ -74,7 +74,7 @@ mod tests {
             "metadata": {"name": "c", "namespace": "n"}, "spec": {"a": 1}});
         let mut outcome = Outcome::default();
         change(&mut outcome);
-        let answer = answer("u", step, &before, &Decision::Asked(outcome));
+        let answer = to_json("u", step, &before, &Decision::Decided(outcome));
         let answer = answer
             .ok()
             .and_then(|answer| serde_json::from_slice(&answer).ok());

@@ -21,18 +21,15 @@ fn review(operation: &str, kind: &str) -> Value {
 #[case("DELETE", "delete", false)]
 fn reads_requests(#[case] operation: &str, #[case] name: &str, #[case] old: bool) {
     let body = review(operation, "DaskCluster").to_string();
-    let Ok(asked) = read(Step::Validate, body.as_bytes()) else {
+    let Ok(parsed) = parse(Step::Validate, body.as_bytes()) else {
         panic!("the request was not read");
     };
-    let question = asked.question;
-    assert_eq!(question.operation_name(), name);
-    assert_eq!(question.old.is_some(), old);
-    assert_eq!(
-        question.object["metadata"],
-        json!({"name": "c", "namespace": "n"})
-    );
-    assert_eq!(question.user, "me");
-    assert_eq!(question.user_info, r#"{"username":"me"}"#);
+    let input = parsed.input;
+    assert_eq!(input.operation_name(), name);
+    assert_eq!(input.old.is_some(), old);
+    assert_eq!(input.object["metadata"], json!({"name": "c", "namespace": "n"}));
+    assert_eq!(input.user, "me");
+    assert_eq!(input.user_info, r#"{"username":"me"}"#);
 }
 
 /// Returns the review that the API server sends for `kubectl scale`.
@@ -54,24 +51,21 @@ fn scaled(resource: &str) -> Value {
 #[case("daskworkergroups", DaskKind::WorkerGroup)]
 fn reads_scale_requests(#[case] resource: &str, #[case] kind: DaskKind) {
     let body = scaled(resource).to_string();
-    let Ok(Asked { question, .. }) = read(Step::Mutate, body.as_bytes()) else {
+    let Ok(ParsedRequest { input, .. }) = parse(Step::Mutate, body.as_bytes()) else {
         panic!("the request was not read");
     };
-    assert_eq!(
-        (question.step, question.about),
-        (Step::Validate, About::Scale(kind))
-    );
-    assert_eq!((question.operation_name(), question.old), ("scale", None));
+    assert_eq!((input.step, input.target), (Step::Validate, Target::Scale(kind)));
+    assert_eq!((input.operation_name(), input.old), ("scale", None));
     let expected = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u", "resourceVersion": "7"}, "replicas": 5});
-    assert_eq!(question.object, expected);
+    assert_eq!(input.object, expected);
 }
 
 /// Returns the outline of a request as text: the namespace, the bytes if they are many, `goes`, or the error.
 fn outlined(review: &Value) -> String {
     match outline(review.to_string().as_bytes(), Some("operator")) {
-        Ok(Outline::Asks { namespace, bytes }) if bytes < 1 << 20 => namespace,
-        Ok(Outline::Asks { bytes, .. }) => bytes.to_string(),
-        Ok(Outline::Goes { uid, kind }) => format!("{} {uid} goes", kind.kind()),
+        Ok(Outline::Decide { namespace, bytes }) if bytes < 1 << 20 => namespace,
+        Ok(Outline::Decide { bytes, .. }) => bytes.to_string(),
+        Ok(Outline::Skip { uid, kind }) => format!("{} {uid} goes", kind.kind()),
         Err(error) => error.to_string(),
     }
 }
@@ -136,8 +130,8 @@ fn the_object_gets_the_namespace_of_the_request() {
     let mut other = review("CREATE", "DaskCluster");
     other["request"]["object"]["metadata"]["namespace"] = json!("other");
     assert_eq!(outlined(&other), "n");
-    let read = read(Step::Mutate, other.to_string().as_bytes());
-    let namespace = read.map(|asked| asked.question.object["metadata"]["namespace"].clone());
+    let read = parse(Step::Mutate, other.to_string().as_bytes());
+    let namespace = read.map(|parsed| parsed.input.object["metadata"]["namespace"].clone());
     assert_eq!(namespace.ok(), Some(json!("n")));
 }
 
@@ -160,7 +154,7 @@ fn without(field: &str, mut review: Value) -> Value {
 #[case(scaled("daskjobs"), "not about autoscaling/v1 Scale of daskjobs/scale")]
 #[case(scaled("deployments"), "not about autoscaling/v1 Scale of deployments/scale")]
 fn rejects_invalid_requests(#[case] body: Value, #[case] expected: &str) {
-    let error = read(Step::Mutate, body.to_string().as_bytes()).map_err(|error| error.to_string());
+    let error = parse(Step::Mutate, body.to_string().as_bytes()).map_err(|error| error.to_string());
     assert!(
         error.as_ref().is_err_and(|error| error.contains(expected)),
         "{error:?}"

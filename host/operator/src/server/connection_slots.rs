@@ -20,14 +20,14 @@ const IDLE: Duration = Duration::from_secs(120);
 
 /// The open connections of a server.
 #[derive(Debug)]
-pub(crate) struct Seats {
+pub(crate) struct ConnectionSlots {
     limit: usize,
-    seats: Vec<Weak<Seat>>,
+    slots: Vec<Weak<ConnectionSlot>>,
 }
 
 /// An open connection. Counts as open until the last reference to it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct ConnectionSlot {
     address: IpAddr,
     state: Mutex<State>,
     close: Notify,
@@ -52,22 +52,22 @@ enum Phase {
     Idle,
 }
 
-impl Seats {
+impl ConnectionSlots {
     /// Creates an empty set of at most `limit` connections.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
-            seats: Vec::new(),
+            slots: Vec::new(),
         }
     }
 
     /// Adds a connection from this address. Returns `None` if the limit is reached and no other connection can be closed for it.
-    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> Option<Arc<Seat>> {
+    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> Option<Arc<ConnectionSlot>> {
         let open = self.open();
         if open.len() >= self.limit && !evict(&open, address) {
             return None;
         }
-        let seat = Arc::new(Seat {
+        let slot = Arc::new(ConnectionSlot {
             address,
             state: Mutex::new(State {
                 phase: Phase::New,
@@ -76,44 +76,44 @@ impl Seats {
             }),
             close: Notify::new(),
         });
-        self.seats.push(Arc::downgrade(&seat));
-        Some(seat)
+        self.slots.push(Arc::downgrade(&slot));
+        Some(slot)
     }
 
     /// Closes the connections that have been new or idle for too long.
     pub(crate) fn close_overdue(&mut self, now: Instant) {
-        for seat in self.open() {
-            if seat.is_overdue(now) {
-                seat.close();
+        for slot in self.open() {
+            if slot.is_overdue(now) {
+                slot.close();
             }
         }
     }
 
-    fn open(&mut self) -> Vec<Arc<Seat>> {
-        self.seats.retain(|seat| seat.strong_count() > 0);
-        let seats = self.seats.iter().filter_map(Weak::upgrade);
-        seats.filter(|seat| !seat.state().is_closed).collect()
+    fn open(&mut self) -> Vec<Arc<ConnectionSlot>> {
+        self.slots.retain(|slot| slot.strong_count() > 0);
+        let slots = self.slots.iter().filter_map(Weak::upgrade);
+        slots.filter(|slot| !slot.state().is_closed).collect()
     }
 }
 
 /// Closes a connection of the address with the most connections, if that has more than the newcomer: the connection that has
 /// been in its phase the longest and is not being answered. Returns whether one was closed.
-fn evict(open: &[Arc<Seat>], newcomer: IpAddr) -> bool {
+fn evict(open: &[Arc<ConnectionSlot>], newcomer: IpAddr) -> bool {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-    for seat in open {
-        *counts.entry(seat.address).or_default() += 1;
+    for slot in open {
+        *counts.entry(slot.address).or_default() += 1;
     }
     let own = counts.get(&newcomer).copied().unwrap_or_default();
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
     let Some((address, _)) = most.filter(|(_, count)| *count > own) else {
         return false;
     };
-    let mut candidates: Vec<_> = open.iter().filter(|seat| seat.address == address).collect();
-    candidates.sort_by_key(|seat| seat.state().since);
-    candidates.iter().any(|seat| seat.close())
+    let mut candidates: Vec<_> = open.iter().filter(|slot| slot.address == address).collect();
+    candidates.sort_by_key(|slot| slot.state().since);
+    candidates.iter().any(|slot| slot.close())
 }
 
-impl Seat {
+impl ConnectionSlot {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,17 +125,17 @@ impl Seat {
     }
 
     /// Records that the head of a request has arrived.
-    pub(crate) fn reads(&self) {
+    pub(crate) fn set_reading(&self) {
         self.enter(Phase::Reading);
     }
 
     /// Records that the whole request has arrived. From now on the connection is not closed in favour of others.
-    pub(crate) fn answers(&self) {
+    pub(crate) fn set_answering(&self) {
         self.enter(Phase::Answering);
     }
 
     /// Records that the request was answered.
-    pub(crate) fn waits(&self) {
+    pub(crate) fn set_idle(&self) {
         self.enter(Phase::Idle);
     }
 
@@ -181,39 +181,39 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, number).into()
     }
 
-    fn is_closed(seat: &Seat) -> bool {
-        seat.state().is_closed
+    fn is_closed(slot: &ConnectionSlot) -> bool {
+        slot.state().is_closed
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_address_with_the_most_connections_loses_one() {
-        let mut seats = Seats::new(3);
-        let mut take = |number| seats.take(address(number), Instant::now());
+        let mut slots = ConnectionSlots::new(3);
+        let mut take = |number| slots.take(address(number), Instant::now());
         let (Some(first), Some(second), Some(third)) = (take(1), take(1), take(1)) else {
             panic!("the limit is not reached");
         };
         assert!(take(1).is_none(), "no address has more than the newcomer");
-        first.answers();
+        first.set_answering();
         let other = take(2);
         assert!(other.is_some());
         assert!(!is_closed(&first) && is_closed(&second) && !is_closed(&third));
         // Closed and dropped connections don't count.
         drop((second, third));
         assert!(take(3).is_some());
-        first.waits();
+        first.set_idle();
         drop(other);
         assert!(take(3).is_some() && !is_closed(&first));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_is_being_answered_is_not_closed() {
-        let mut seats = Seats::new(2);
-        let open = [1, 1].map(|number| seats.take(address(number), Instant::now()));
-        open.iter().flatten().for_each(|seat| seat.answers());
-        assert!(seats.take(address(2), Instant::now()).is_none());
-        open.iter().flatten().for_each(|seat| seat.waits());
-        assert!(seats.take(address(2), Instant::now()).is_some());
-        let closed: Vec<_> = open.iter().flatten().map(|seat| is_closed(seat)).collect();
+        let mut slots = ConnectionSlots::new(2);
+        let open = [1, 1].map(|number| slots.take(address(number), Instant::now()));
+        open.iter().flatten().for_each(|slot| slot.set_answering());
+        assert!(slots.take(address(2), Instant::now()).is_none());
+        open.iter().flatten().for_each(|slot| slot.set_idle());
+        assert!(slots.take(address(2), Instant::now()).is_some());
+        let closed: Vec<_> = open.iter().flatten().map(|slot| is_closed(slot)).collect();
         assert_eq!(
             closed,
             [true, false],
@@ -223,17 +223,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn overdue_connections_are_closed() {
-        let mut seats = Seats::new(4);
-        let open = [1, 2, 3, 4].map(|number| seats.take(address(number), Instant::now()));
+        let mut slots = ConnectionSlots::new(4);
+        let open = [1, 2, 3, 4].map(|number| slots.take(address(number), Instant::now()));
         let [Some(new), Some(idle), Some(reading), Some(answering)] = open else {
             panic!("the limit is not reached");
         };
-        idle.waits();
-        reading.reads();
-        answering.answers();
+        idle.set_idle();
+        reading.set_reading();
+        answering.set_answering();
         let mut closed_after = |seconds| {
-            seats.close_overdue(Instant::now() + Duration::from_secs(seconds));
-            [&new, &idle, &reading, &answering].map(|seat| is_closed(seat))
+            slots.close_overdue(Instant::now() + Duration::from_secs(seconds));
+            [&new, &idle, &reading, &answering].map(|slot| is_closed(slot))
         };
         assert_eq!(closed_after(10), [false; 4]);
         assert_eq!(closed_after(11), [true, false, false, false]);

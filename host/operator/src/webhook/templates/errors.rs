@@ -14,7 +14,7 @@ const NO_DRY_RUN: &str = "does not support dry run";
 
 /// Adds the API server's error about a template to `outcome`. Errors that recur as long as the template is unchanged are
 /// refusals. Errors that depend on other objects and may go away (quotas, Pod Security, policies, ports in use) are warnings.
-pub(crate) fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
+pub(crate) fn add_error(template: &Template, status: &Status, outcome: &mut Outcome) {
     let kind = &template.kind.resource.kind;
     let finding = |message: String| Said::new("", template.field, message);
     let refused_now = |message: &str| format!("the API server would refuse the {kind} now: {message}");
@@ -22,7 +22,7 @@ pub(crate) fn refused(template: &Template, status: &Status, outcome: &mut Outcom
         // The template has passed all other checks. The object with this name may be about to be deleted. If it is not, the
         // operator reports it when it creates the object.
         (409, _) if status.reason == "AlreadyExists" => {}
-        (_, message) if message.contains(NO_DRY_RUN) => outcome.warnings.push(finding(untried(message))),
+        (_, message) if message.contains(NO_DRY_RUN) => outcome.warnings.push(finding(not_checked(message))),
         (403, message) => outcome.warnings.push(finding(refused_now(message))),
         // For a webhook that returns no code, the API server responds with 400.
         (400, message) if message.starts_with(WEBHOOK) => {
@@ -61,7 +61,7 @@ pub(crate) fn refused(template: &Template, status: &Status, outcome: &mut Outcom
                 }
             }
         }
-        (_, message) => outcome.warnings.push(finding(untried(message))),
+        (_, message) => outcome.warnings.push(finding(not_checked(message))),
     }
 }
 
@@ -77,7 +77,7 @@ fn is_in_use(message: &str) -> bool {
 }
 
 /// Returns the warning for a template that the API server could not check.
-pub(crate) fn untried(why: &str) -> String {
+pub(crate) fn not_checked(why: &str) -> String {
     format!("whether the API server takes it is not known yet: {why}")
 }
 
@@ -101,7 +101,7 @@ mod tests {
                 "Invalid value: \"1-scheduler\": no",
             );
             let mut outcome = Outcome::default();
-            refused(&templates[template], &status, &mut outcome);
+            add_error(&templates[template], &status, &mut outcome);
             (outcome.refusal(), outcome.notices())
         };
         let nothing = (String::new(), Vec::new());
@@ -139,7 +139,7 @@ mod tests {
         let findings = |code, field: &str, message: &str| {
             let status = failure(code, "Invalid", field, message);
             let mut outcome = Outcome::default();
-            refused(template, &status, &mut outcome);
+            add_error(template, &status, &mut outcome);
             (outcome.refusal(), outcome.notices().join("; "))
         };
         let cases = [

@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::review::MOST_BYTES;
+use super::parse::MOST_BYTES;
 use crate::plugins::with_own_time;
 use crate::threads::used::Used;
 use crate::threads::{self, CLASSIFICATIONS, DECISIONS, Load};
@@ -56,7 +56,7 @@ const ACCOUNTS: usize = 64;
 
 /// Time limits of a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub(crate) struct TimeLimits {
     /// Time by which components and dry runs must have ended.
     pub(crate) end: Instant,
     /// Time by which the response must be ready.
@@ -65,7 +65,7 @@ pub(crate) struct Times {
 
 /// The reason why a request has no decision.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum Unanswered {
+pub(crate) enum ExecutorError {
     /// Other requests took all permits until the time limit, or too much text was waiting.
     #[error("there are too many requests at once: try again")]
     Busy,
@@ -85,7 +85,7 @@ pub(crate) enum Unanswered {
 
 /// The resources that a request is counted for.
 #[derive(Clone, Debug)]
-pub(crate) struct Turn {
+pub(crate) struct RequestCost {
     /// Namespace of the object. Empty for cluster-scoped objects.
     pub(crate) namespace: String,
     /// Owner of the plugins that the request calls.
@@ -96,7 +96,7 @@ pub(crate) struct Turn {
     pub(crate) tree: usize,
 }
 
-impl Turn {
+impl RequestCost {
     /// Returns the bytes of [`MEMORY`] that the request takes.
     fn memory(&self) -> usize {
         self.tree.saturating_sub(FREE).min(OF_NAMESPACE)
@@ -110,14 +110,14 @@ impl Turn {
 
 /// Fair semaphore for blocking work on requests.
 #[derive(Debug)]
-pub(crate) struct Desk {
-    looks: Arc<Semaphore>,
-    heavy_looks: Arc<Semaphore>,
-    order: Arc<Mutex<Order>>,
+pub(crate) struct Executor {
+    classifications: Arc<Semaphore>,
+    heavy_classifications: Arc<Semaphore>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug)]
-struct Order {
+struct State {
     /// Number of free permits, number of them that may be taken by heavy requests, and number of them that may be taken by
     /// requests that call plugins of namespaces.
     free: usize,
@@ -129,48 +129,48 @@ struct Order {
     memory: usize,
     accounts: HashMap<String, Account>,
     /// Waiting requests, in the order of their arrival.
-    waiting: Vec<Ticket>,
+    waiting: Vec<Waiter>,
 }
 
 /// Account of a namespace.
 #[derive(Debug)]
 struct Account {
-    places: usize,
+    permits: usize,
     memory: usize,
     /// True while a request that calls the namespace's own plugins has a permit.
-    is_asked: bool,
+    calls_own_plugins: bool,
     /// Time that the namespace's own plugins have used.
-    by_its_own: Used,
+    own_plugin_time: Used,
 }
 
 /// A request that waits for a permit.
 #[derive(Debug)]
-struct Ticket {
-    turn: Turn,
-    grant: oneshot::Sender<Place>,
+struct Waiter {
+    cost: RequestCost,
+    grant: oneshot::Sender<Permit>,
 }
 
 /// A permit, which is released on drop.
 #[derive(Debug)]
-struct Place {
-    order: Arc<Mutex<Order>>,
-    turn: Turn,
+struct Permit {
+    state: Arc<Mutex<State>>,
+    cost: RequestCost,
     /// Time that the namespace's own plugins used under this permit.
     used: Duration,
 }
 
-impl Desk {
+impl Executor {
     /// Creates the permits for a machine with this number of processors.
     #[must_use]
     pub(crate) fn new(cores: usize) -> Self {
-        let places = DECISIONS * cores;
-        let half = (places / 2).max(1);
+        let permits = DECISIONS * cores;
+        let half = (permits / 2).max(1);
         Self {
-            looks: Arc::new(Semaphore::new(CLASSIFICATIONS * cores)),
-            heavy_looks: Arc::new(Semaphore::new(CLASSIFICATIONS * cores)),
-            order: Arc::new(Mutex::new(Order {
-                free: places,
-                free_for_heavy: places - (places / 4).max(1),
+            classifications: Arc::new(Semaphore::new(CLASSIFICATIONS * cores)),
+            heavy_classifications: Arc::new(Semaphore::new(CLASSIFICATIONS * cores)),
+            state: Arc::new(Mutex::new(State {
+                free: permits,
+                free_for_heavy: permits - (permits / 4).max(1),
                 free_for_tenants: half,
                 most: half,
                 memory: MEMORY,
@@ -184,58 +184,58 @@ impl Desk {
     ///
     /// # Errors
     ///
-    /// Returns an error if no thread is free before `times.end`, if the work does not end before the deadline, or if it panics.
-    pub(crate) async fn look<T: Send + 'static>(
+    /// Returns an error if no thread is free before `limits.end`, if the work does not end before the deadline, or if it panics.
+    pub(crate) async fn run_short<T: Send + 'static>(
         &self,
-        times: Times,
+        limits: TimeLimits,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unanswered> {
+    ) -> Result<T, ExecutorError> {
         let load = Load::of(bytes);
-        let looks = match load {
-            Load::Light => &self.looks,
-            Load::Heavy => &self.heavy_looks,
+        let classifications = match load {
+            Load::Light => &self.classifications,
+            Load::Heavy => &self.heavy_classifications,
         };
         // The semaphores are never closed.
-        let Ok(Ok(place)) = timeout_at(times.end, looks.clone().acquire_owned()).await else {
-            return Err(Unanswered::Busy);
+        let Ok(Ok(permit)) = timeout_at(limits.end, classifications.clone().acquire_owned()).await else {
+            return Err(ExecutorError::Busy);
         };
         let work = move || {
-            let _place = place;
+            let _permit = permit;
             work()
         };
-        on_thread(times, load, work).await
+        on_thread(limits, load, work).await
     }
 
-    /// Waits for a permit until `begin`, and runs `work` under it. Calls of components in the work end at `times.end`.
+    /// Waits for a permit until `begin`, and runs `work` under it. Calls of components in the work end at `limits.end`.
     ///
     /// # Errors
     ///
     /// Returns an error if no permit is free before `begin`, if the work does not end before the deadline, or if it panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        turn: Turn,
+        cost: RequestCost,
         begin: Instant,
-        times: Times,
+        limits: TimeLimits,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unanswered> {
-        let mut place = self.place(turn, begin).await?;
-        let (own_time, load) = (self.own_time(&place.turn), place.turn.load());
+    ) -> Result<T, ExecutorError> {
+        let mut permit = self.permit(cost, begin).await?;
+        let (own_time, load) = (self.own_time(&permit.cost), permit.cost.load());
         let work = move || {
             let (done, used) = with_own_time(own_time, work);
-            place.used = used;
-            drop(place);
+            permit.used = used;
+            drop(permit);
             done
         };
-        on_thread(times, load, work).await
+        on_thread(limits, load, work).await
     }
 
     /// Returns the time that the namespace's own policies may take for a request. A request that changes a plugin calls it to check
     /// its settings, although it does not count as a call of the namespace's plugins. If the namespace has used up its time, the
     /// settings are not checked, and the change is admitted nevertheless.
-    fn own_time(&self, turn: &Turn) -> Duration {
-        let is_overdrawn = lock(&self.order).is_overdrawn(&turn.namespace, Instant::now());
-        if turn.owner == PluginOwner::Administrator && is_overdrawn {
+    fn own_time(&self, cost: &RequestCost) -> Duration {
+        let is_overdrawn = lock(&self.state).is_overdrawn(&cost.namespace, Instant::now());
+        if cost.owner == PluginOwner::Administrator && is_overdrawn {
             Duration::ZERO
         } else {
             OWN_TIME
@@ -243,24 +243,24 @@ impl Desk {
     }
 
     /// Waits for a permit until `begin`.
-    async fn place(&self, turn: Turn, begin: Instant) -> Result<Place, Unanswered> {
+    async fn permit(&self, cost: RequestCost, begin: Instant) -> Result<Permit, ExecutorError> {
         let (grant, granted) = oneshot::channel();
-        let (namespace, owner) = (turn.namespace.clone(), turn.owner);
+        let (namespace, owner) = (cost.namespace.clone(), cost.owner);
         {
-            let mut order = lock(&self.order);
-            order.waiting.push(Ticket { turn, grant });
-            order.turn_away();
+            let mut state = lock(&self.state);
+            state.waiting.push(Waiter { cost, grant });
+            state.reject_excess_text();
         }
-        serve(&self.order);
+        serve(&self.state);
         match timeout_at(begin, granted).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) => Err(Unanswered::Busy),
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(ExecutorError::Busy),
             Err(_) => {
-                let is_overdrawn = lock(&self.order).is_overdrawn(&namespace, Instant::now());
+                let is_overdrawn = lock(&self.state).is_overdrawn(&namespace, Instant::now());
                 Err(if owner == PluginOwner::Tenant && is_overdrawn {
-                    Unanswered::Overdrawn(namespace)
+                    ExecutorError::Overdrawn(namespace)
                 } else {
-                    Unanswered::Busy
+                    ExecutorError::Busy
                 })
             }
         }
@@ -268,81 +268,83 @@ impl Desk {
 
     /// Records time that the namespace's own plugins used under a permit.
     #[cfg(test)]
-    pub(super) async fn charge(&self, turn: Turn, used: Duration) {
-        if let Ok(mut place) = self.place(turn, Instant::now()).await {
-            place.used = used;
+    pub(super) async fn charge(&self, cost: RequestCost, used: Duration) {
+        if let Ok(mut permit) = self.permit(cost, Instant::now()).await {
+            permit.used = used;
         }
     }
 
     /// Returns the time that the namespace's own plugins have used.
     #[cfg(test)]
     pub(super) fn used(&self, namespace: &str) -> Duration {
-        let order = lock(&self.order);
-        let account = order.accounts.get(namespace);
-        account.map_or(Duration::ZERO, |account| account.by_its_own.left(Instant::now()))
+        let state = lock(&self.state);
+        let account = state.accounts.get(namespace);
+        account.map_or(Duration::ZERO, |account| {
+            account.own_plugin_time.left(Instant::now())
+        })
     }
 }
 
 /// Runs `work` on a blocking thread.
 async fn on_thread<T: Send + 'static>(
-    times: Times,
+    limits: TimeLimits,
     load: Load,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Unanswered> {
-    let work = threads::spawn(load, move || until(times.end.into_std(), work));
-    match timeout_at(times.deadline, work).await {
+) -> Result<T, ExecutorError> {
+    let work = threads::spawn(load, move || until(limits.end.into_std(), work));
+    match timeout_at(limits.deadline, work).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
-        Err(_) => Err(Unanswered::Late),
+        Ok(Err(error)) => Err(ExecutorError::Failed(error.to_string())),
+        Err(_) => Err(ExecutorError::Late),
     }
 }
 
-fn lock(order: &Mutex<Order>) -> MutexGuard<'_, Order> {
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     // A poisoned lock is safe to use: no code that runs under it can panic halfway through a change.
-    order.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Grants permits to all waiting requests that can get one now.
-fn serve(order: &Arc<Mutex<Order>>) {
+fn serve(state: &Arc<Mutex<State>>) {
     let mut granted = Vec::new();
     {
-        let mut locked = lock(order);
-        while let Some(Ticket { turn, grant }) = locked.next() {
-            let place = Place {
-                order: order.clone(),
-                turn,
+        let mut locked = lock(state);
+        while let Some(Waiter { cost, grant }) = locked.next() {
+            let permit = Permit {
+                state: state.clone(),
+                cost,
                 used: Duration::ZERO,
             };
-            granted.push((grant, place));
+            granted.push((grant, permit));
         }
     }
-    for (grant, place) in granted {
+    for (grant, permit) in granted {
         // If the request has given up, the permit is dropped and so released.
-        drop(grant.send(place));
+        drop(grant.send(permit));
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let overdrawn_until = lock(&self.order).ended(&self.turn, self.used);
-        serve(&self.order);
+        let overdrawn_until = lock(&self.state).ended(&self.cost, self.used);
+        serve(&self.state);
         // Requests of a namespace that has used up its time wait for this time, not for a permit. Without a runtime, no request
         // waits at all.
         if let (Some(until), Ok(runtime)) = (overdrawn_until, Handle::try_current()) {
-            let order = self.order.clone();
+            let state = self.state.clone();
             runtime.spawn(async move {
                 sleep_until(until).await;
-                serve(&order);
+                serve(&state);
             });
         }
     }
 }
 
-impl Order {
+impl State {
     /// Returns whether a namespace's own plugins have used up their time.
     fn is_overdrawn(&self, namespace: &str, now: Instant) -> bool {
         let account = self.accounts.get(namespace);
-        account.is_some_and(|account| account.by_its_own.is_overdrawn(now))
+        account.is_some_and(|account| account.own_plugin_time.is_overdrawn(now))
     }
 
     /// Returns the index of the waiting request that gets a permit and memory next, or `None` if none can get them now. The
@@ -352,20 +354,22 @@ impl Order {
         if self.free == 0 {
             return None;
         }
-        let account = |at: usize| self.accounts.get(&self.waiting[at].turn.namespace);
+        let account = |at: usize| self.accounts.get(&self.waiting[at].cost.namespace);
         let mut order: Vec<_> = (0..self.waiting.len()).collect();
-        order.sort_by_cached_key(|at| account(*at).map_or(0, |account| account.places));
+        order.sort_by_cached_key(|at| account(*at).map_or(0, |account| account.permits));
         let now = Instant::now();
         let mut is_short = false;
         order.into_iter().find(|at| {
-            let turn = &self.waiting[*at].turn;
-            let (places, has, is_asked) =
-                account(*at).map_or((0, 0, false), |a| (a.places, a.memory, a.is_asked));
-            let is_held_up = (turn.load() == Load::Heavy && self.free_for_heavy == 0)
-                || (turn.owner == PluginOwner::Tenant
-                    && (is_asked || self.free_for_tenants == 0 || self.is_overdrawn(&turn.namespace, now)));
-            let wanted = turn.memory();
-            if places >= self.most || is_held_up || (wanted > 0 && has + wanted > OF_NAMESPACE) {
+            let cost = &self.waiting[*at].cost;
+            let (permits, has, calls_own_plugins) =
+                account(*at).map_or((0, 0, false), |a| (a.permits, a.memory, a.calls_own_plugins));
+            let is_held_up = (cost.load() == Load::Heavy && self.free_for_heavy == 0)
+                || (cost.owner == PluginOwner::Tenant
+                    && (calls_own_plugins
+                        || self.free_for_tenants == 0
+                        || self.is_overdrawn(&cost.namespace, now)));
+            let wanted = cost.memory();
+            if permits >= self.most || is_held_up || (wanted > 0 && has + wanted > OF_NAMESPACE) {
                 return false;
             }
             is_short |= wanted > self.memory;
@@ -374,29 +378,29 @@ impl Order {
     }
 
     /// Removes the next request from the queue and takes a permit and memory for it. Returns `None` if none can get them now.
-    fn next(&mut self) -> Option<Ticket> {
+    fn next(&mut self) -> Option<Waiter> {
         self.waiting.retain(|ticket| !ticket.grant.is_closed());
         let at = self.first()?;
         let ticket = self.waiting.remove(at);
-        let turn = &ticket.turn;
+        let cost = &ticket.cost;
         self.free -= 1;
-        self.memory -= turn.memory();
+        self.memory -= cost.memory();
         let account = self
             .accounts
-            .entry(turn.namespace.clone())
+            .entry(cost.namespace.clone())
             .or_insert_with(|| Account {
-                places: 0,
+                permits: 0,
                 memory: 0,
-                is_asked: false,
-                by_its_own: Used::by_own_components(Instant::now()),
+                calls_own_plugins: false,
+                own_plugin_time: Used::by_own_components(Instant::now()),
             });
-        account.places += 1;
-        account.memory += turn.memory();
-        if turn.load() == Load::Heavy {
+        account.permits += 1;
+        account.memory += cost.memory();
+        if cost.load() == Load::Heavy {
             self.free_for_heavy -= 1;
         }
-        if turn.owner == PluginOwner::Tenant {
-            account.is_asked = true;
+        if cost.owner == PluginOwner::Tenant {
+            account.calls_own_plugins = true;
             self.free_for_tenants -= 1;
         }
         Some(ticket)
@@ -404,51 +408,51 @@ impl Order {
 
     /// Releases the permit and memory of a request whose own plugins used so much time. Returns the time from which they may be
     /// called again, if they have now used up their time.
-    fn ended(&mut self, turn: &Turn, used: Duration) -> Option<Instant> {
+    fn ended(&mut self, cost: &RequestCost, used: Duration) -> Option<Instant> {
         let now = Instant::now();
         self.free += 1;
-        self.memory += turn.memory();
-        if turn.load() == Load::Heavy {
+        self.memory += cost.memory();
+        if cost.load() == Load::Heavy {
             self.free_for_heavy += 1;
         }
-        if turn.owner == PluginOwner::Tenant {
+        if cost.owner == PluginOwner::Tenant {
             self.free_for_tenants += 1;
         }
         let mut overdrawn_until = None;
         // Every namespace with a permit has an account.
-        if let Some(account) = self.accounts.get_mut(&turn.namespace) {
-            account.places -= 1;
-            account.memory -= turn.memory();
-            if turn.owner == PluginOwner::Tenant {
-                account.is_asked = false;
+        if let Some(account) = self.accounts.get_mut(&cost.namespace) {
+            account.permits -= 1;
+            account.memory -= cost.memory();
+            if cost.owner == PluginOwner::Tenant {
+                account.calls_own_plugins = false;
             }
-            account.by_its_own.add(used, now);
+            account.own_plugin_time.add(used, now);
             if !used.is_zero() {
-                overdrawn_until = account.by_its_own.overdrawn_until(now);
+                overdrawn_until = account.own_plugin_time.overdrawn_until(now);
             }
         }
         if self.accounts.len() > ACCOUNTS {
             self.accounts
-                .retain(|_, account| account.places > 0 || !account.by_its_own.left(now).is_zero());
+                .retain(|_, account| account.permits > 0 || !account.own_plugin_time.left(now).is_zero());
         }
         overdrawn_until
     }
 
     /// Refuses waiting requests until their text is within [`WAITING`]: each time the last request of the namespace with the most
     /// waiting text.
-    fn turn_away(&mut self) {
+    fn reject_excess_text(&mut self) {
         self.waiting.retain(|ticket| !ticket.grant.is_closed());
         loop {
             let mut texts: HashMap<&str, usize> = HashMap::new();
-            for Ticket { turn, .. } in &self.waiting {
-                *texts.entry(&turn.namespace).or_default() += turn.text;
+            for Waiter { cost, .. } in &self.waiting {
+                *texts.entry(&cost.namespace).or_default() += cost.text;
             }
             if texts.values().sum::<usize>() <= WAITING {
                 return;
             }
             let most = texts.into_iter().max_by_key(|(_, text)| *text);
             let is_theirs =
-                |ticket: &Ticket| most.is_some_and(|(namespace, _)| ticket.turn.namespace == namespace);
+                |ticket: &Waiter| most.is_some_and(|(namespace, _)| ticket.cost.namespace == namespace);
             let Some(last) = self.waiting.iter().rposition(is_theirs) else {
                 return;
             };

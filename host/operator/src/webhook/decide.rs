@@ -1,4 +1,4 @@
-//! Decision of a request by the loaded components.
+//! Decision of a request by the loaded components. Reads the informer cache; no other I/O.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::dry_run::{self, Trial};
-use super::request::{About, Question, Step};
-use super::rivals;
+use super::autoscaler_conflict;
+use super::dry_run::{self, DryRunRequest};
+use super::input::{AdmissionInput, Step, Target};
 use super::scale::{self, Scaled};
 use crate::cache::Stores;
 use crate::plugins::{self, Plugins, Sources, Subject};
@@ -25,19 +25,19 @@ const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval at which the informer cache is checked for the change.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Result of a question.
+/// Decision of a request.
 #[derive(Debug)]
 pub(crate) enum Decision {
     /// The request is admitted without a call of any component.
-    Unasked,
+    Skipped,
     /// The components decided.
-    Asked(Outcome),
+    Decided(Outcome),
     /// The components that must decide can't be called. The outcome contains the reason.
     Failed(Outcome),
 }
 
 /// Everything that decisions depend on: the components, the informer cache and the configuration.
-pub(crate) struct Deciders {
+pub(crate) struct Decider {
     /// The loaded components.
     pub(crate) plugins: Arc<Plugins>,
     /// Sources that plugins may be loaded from.
@@ -50,44 +50,44 @@ pub(crate) struct Deciders {
     pub(crate) strict: bool,
 }
 
-impl Deciders {
+impl Decider {
     /// Decides a request. Blocks.
     #[must_use]
-    pub(crate) fn decide(&self, question: &Question) -> Decision {
-        if self.is_unasked(question) {
-            return Decision::Unasked;
+    pub(crate) fn decide(&self, input: &AdmissionInput) -> Decision {
+        if self.is_skipped(input) {
+            return Decision::Skipped;
         }
-        match question.about {
-            About::Dask(kind) => {
-                let mut decision = self.decide_dask(kind, question);
-                if let Decision::Asked(outcome) = &mut decision
+        match input.target {
+            Target::Dask(kind) => {
+                let mut decision = self.decide_dask(kind, input);
+                if let Decision::Decided(outcome) = &mut decision
                     && kind == DaskKind::Autoscaler
-                    && gets_final_checks(question, outcome)
+                    && gets_final_checks(input, outcome)
                 {
-                    self.add_rivals(question, outcome);
+                    self.add_autoscaler_conflict(input, outcome);
                 }
                 decision
             }
-            About::Scale(kind) => match scale::update(&self.stores, kind, question) {
+            Target::Scale(kind) => match scale::update(&self.stores, kind, input) {
                 Ok(scaled) => self.decide_scaled(scaled),
                 Err(message) => failed(&message, false),
             },
-            About::Plugin | About::ClusterPlugin => {
-                self.decide_plugin(question, question.about == About::ClusterPlugin)
+            Target::Plugin | Target::ClusterPlugin => {
+                self.decide_plugin(input, input.target == Target::ClusterPlugin)
             }
         }
     }
 
     /// Returns whether the request is admitted without a call of any component.
     #[must_use]
-    pub(crate) fn is_unasked(&self, question: &Question) -> bool {
-        let is_own = || self.own_user.as_deref() == Some(question.user.as_str());
-        match question.about {
-            About::Dask(kind) => is_own() || admission::passes_unasked(&question.request(kind)),
-            About::Scale(_) => is_own(),
-            About::Plugin | About::ClusterPlugin => {
-                let old = question.old.as_ref().map(|old| &old["spec"]);
-                question.operation == Operation::Delete || old == Some(&question.object["spec"])
+    pub(crate) fn is_skipped(&self, input: &AdmissionInput) -> bool {
+        let is_own = || self.own_user.as_deref() == Some(input.user.as_str());
+        match input.target {
+            Target::Dask(kind) => is_own() || admission::passes_unasked(&input.request(kind)),
+            Target::Scale(_) => is_own(),
+            Target::Plugin | Target::ClusterPlugin => {
+                let old = input.old.as_ref().map(|old| &old["spec"]);
+                input.operation == Operation::Delete || old == Some(&input.object["spec"])
             }
         }
     }
@@ -102,48 +102,48 @@ impl Deciders {
         }
     }
 
-    /// Returns the bytes of text that a decision parses in addition to the question.
+    /// Returns the bytes of text that a decision parses in addition to the request.
     #[must_use]
-    pub(crate) fn text_bytes(&self, question: &Question) -> usize {
-        match question.about {
-            About::Scale(kind) => scale::text_bytes(&self.stores, kind, &question.object),
+    pub(crate) fn text_bytes(&self, input: &AdmissionInput) -> usize {
+        match input.target {
+            Target::Scale(kind) => scale::text_bytes(&self.stores, kind, &input.object),
             _ => 0,
         }
     }
 
-    /// Returns the bytes of memory that a decision takes in addition to the question.
+    /// Returns the bytes of memory that a decision takes in addition to the request.
     #[must_use]
-    pub(crate) fn bytes(&self, question: &Question) -> usize {
-        match question.about {
-            About::Scale(kind) => scale::bytes(&self.stores, kind, &question.object),
+    pub(crate) fn bytes(&self, input: &AdmissionInput) -> usize {
+        match input.target {
+            Target::Scale(kind) => scale::bytes(&self.stores, kind, &input.object),
             _ => 0,
         }
     }
 
     /// Returns the dry runs to send after a decision. Blocks.
     #[must_use]
-    pub(crate) fn trials(&self, question: &Question, decision: &Decision) -> Vec<Trial> {
-        match (question.about, decision) {
-            (About::Dask(kind), Decision::Asked(outcome)) if gets_final_checks(question, outcome) => {
-                dry_run::trials(kind, &question.object, question.old.as_ref())
+    pub(crate) fn dry_runs(&self, input: &AdmissionInput, decision: &Decision) -> Vec<DryRunRequest> {
+        match (input.target, decision) {
+            (Target::Dask(kind), Decision::Decided(outcome)) if gets_final_checks(input, outcome) => {
+                dry_run::requests(kind, &input.object, input.old.as_ref())
             }
             _ => Vec::new(),
         }
     }
 
     /// Waits until the informer cache has the resource that is scaled, or until a time limit or `end`.
-    pub(crate) async fn catch_up(&self, question: &Question, end: Instant) {
+    pub(crate) async fn catch_up(&self, input: &AdmissionInput, end: Instant) {
         let end = end.min(Instant::now() + CATCH_UP_TIMEOUT);
-        while self.is_behind(question) && Instant::now() < end {
+        while self.is_behind(input) && Instant::now() < end {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Returns whether the informer cache does not have the current version of the resource that is scaled.
     #[must_use]
-    pub(crate) fn is_behind(&self, question: &Question) -> bool {
-        match question.about {
-            About::Scale(kind) => scale::is_behind(&self.stores, kind, &question.object),
+    pub(crate) fn is_behind(&self, input: &AdmissionInput) -> bool {
+        match input.target {
+            Target::Scale(kind) => scale::is_behind(&self.stores, kind, &input.object),
             _ => false,
         }
     }
@@ -151,12 +151,12 @@ impl Deciders {
     /// Decides a change of the number of workers. For a scale-down, a refusal that applies to the larger number as well becomes a
     /// warning, so that users with too many workers can always reduce them. This does not hold if a component could not decide.
     fn decide_scaled(&self, scaled: Scaled) -> Decision {
-        let mut decision = self.decide(&scaled.question);
-        if let Decision::Asked(outcome) = &mut decision
+        let mut decision = self.decide(&scaled.input);
+        if let Decision::Decided(outcome) = &mut decision
             && !outcome.is_allowed()
             && outcome.undecided == 0
             && scaled.is_fewer
-            && let Decision::Asked(before) = self.decide(&scaled.reversed())
+            && let Decision::Decided(before) = self.decide(&scaled.reversed())
         {
             let refusals = std::mem::take(&mut outcome.refusals);
             let (known, new) = refusals
@@ -169,9 +169,9 @@ impl Deciders {
     }
 
     /// Adds a mistake if another autoscaler scales the same worker group.
-    fn add_rivals(&self, question: &Question, outcome: &mut Outcome) {
-        let old = question.old.as_ref();
-        if let Some(mistake) = rivals::mistake(&self.stores, &question.object, old) {
+    fn add_autoscaler_conflict(&self, input: &AdmissionInput, outcome: &mut Outcome) {
+        let old = input.old.as_ref();
+        if let Some(mistake) = autoscaler_conflict::find(&self.stores, &input.object, old) {
             // An autoscaler that exists already may be the oldest one, which stays active, so an update only gets a warning.
             if self.strict && old.is_none() {
                 outcome.refusals.push(mistake);
@@ -183,26 +183,24 @@ impl Deciders {
 
     /// Decides a request for a plugin: whether it could become active, as far as that is known without its code, or with its
     /// code if it is already loaded.
-    fn decide_plugin(&self, question: &Question, of_cluster: bool) -> Decision {
+    fn decide_plugin(&self, input: &AdmissionInput, of_cluster: bool) -> Decision {
         let catalog = self.plugins.catalog();
-        let remarks = plugins::check(&self.sources, &catalog, &question.object, of_cluster);
+        let remarks = plugins::check(&self.sources, &catalog, &input.object, of_cluster);
         let mut outcome = Outcome::default();
         let finding = |(field, message): (String, String)| Said::new("", &field, message);
         outcome.refusals.extend(remarks.refusals.into_iter().map(finding));
         outcome.warnings.extend(remarks.warnings.into_iter().map(finding));
-        Decision::Asked(outcome)
+        Decision::Decided(outcome)
     }
 
     /// Decides a request for a Dask resource with its logic plugin and the policies.
-    fn decide_dask(&self, kind: DaskKind, question: &Question) -> Decision {
-        let request = question.request(kind);
-        let labels = &question.object["metadata"]["labels"];
+    fn decide_dask(&self, kind: DaskKind, input: &AdmissionInput) -> Decision {
+        let request = input.request(kind);
+        let labels = &input.object["metadata"]["labels"];
         let labels: Labels = serde_json::from_value(labels.clone()).unwrap_or_default();
         let subject = Subject {
             kind,
-            namespace: question.object["metadata"]["namespace"]
-                .as_str()
-                .unwrap_or_default(),
+            namespace: input.object["metadata"]["namespace"].as_str().unwrap_or_default(),
             labels: &labels,
         };
         let evaluator = match self.plugins.evaluator_at_admission(&subject) {
@@ -218,7 +216,7 @@ impl Deciders {
             strict: self.strict,
             ..evaluator
         };
-        Decision::Asked(match question.step {
+        Decision::Decided(match input.step {
             Step::Mutate => admission::mutate(&evaluator, &request),
             Step::Validate => admission::validate(&evaluator, &request, Timestamp::now().as_millisecond()),
         })
@@ -227,11 +225,11 @@ impl Deciders {
 
 /// Returns whether a request gets the checks that run once per request, after the components: it is allowed so far, is no
 /// deletion, and is at the validation step.
-fn gets_final_checks(question: &Question, outcome: &Outcome) -> bool {
-    outcome.is_allowed() && question.step == Step::Validate && question.operation != Operation::Delete
+fn gets_final_checks(input: &AdmissionInput, outcome: &Outcome) -> bool {
+    outcome.is_allowed() && input.step == Step::Validate && input.operation != Operation::Delete
 }
 
-impl Question {
+impl AdmissionInput {
     fn request(&self, kind: DaskKind) -> Request<'_> {
         Request {
             kind,

@@ -60,20 +60,20 @@ pub(crate) struct Request<'a, O> {
 
 /// An object of which only the deletion timestamp is read. Takes no memory, regardless of the size of the object.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Sketch {
-    metadata: Option<SketchMetadata>,
+pub(crate) struct ObjectOutline {
+    metadata: Option<OutlineMetadata>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SketchMetadata {
+struct OutlineMetadata {
     deletion_timestamp: Option<IgnoredAny>,
 }
 
-impl Sketch {
+impl ObjectOutline {
     /// Returns whether the object is being deleted.
     #[must_use]
-    pub(crate) fn is_going(&self) -> bool {
+    pub(crate) fn is_being_deleted(&self) -> bool {
         let metadata = self.metadata.as_ref();
         metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some())
     }
@@ -132,7 +132,7 @@ fn raw_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'de st
 /// An admission response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Answer<'a> {
+pub(crate) struct Response<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,7 +157,7 @@ pub(crate) struct Status {
     pub(crate) code: u16,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Response<'a> {
     /// Creates a response that admits the request with this UID unchanged.
     #[must_use]
     pub(crate) fn allowed(uid: &'a str) -> Self {
@@ -199,7 +199,7 @@ impl<'a> Answer<'a> {
         struct Review<'a> {
             api_version: &'static str,
             kind: &'static str,
-            response: &'a Answer<'a>,
+            response: &'a Response<'a>,
         }
         serde_json::to_vec(&Review {
             api_version: API_VERSION,

@@ -1,4 +1,4 @@
-//! Admission request to decide.
+//! Input of the decision of an admission request. No I/O.
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::Operation;
@@ -36,7 +36,7 @@ impl Step {
 
 /// The type of object that a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum About {
+pub(crate) enum Target {
     /// A Dask resource, which components decide about.
     Dask(DaskKind),
     /// The number of workers of a Dask resource, as set by `kubectl scale`: see [`scale`](super::scale).
@@ -47,7 +47,7 @@ pub(crate) enum About {
     ClusterPlugin,
 }
 
-impl About {
+impl Target {
     const PLUGIN: &str = "DaskPlugin";
     const CLUSTER_PLUGIN: &str = "ClusterDaskPlugin";
 
@@ -70,13 +70,13 @@ impl About {
     }
 }
 
-/// An admission request to decide.
+/// Input of the decision of an admission request.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct AdmissionInput {
     /// Admission step.
     pub(crate) step: Step,
     /// Type of the object.
-    pub(crate) about: About,
+    pub(crate) target: Target,
     /// Requested operation.
     pub(crate) operation: Operation,
     /// The new object, or the existing object for a deletion. Without `metadata.managedFields`. For a scale request, the value
@@ -92,12 +92,12 @@ pub(crate) struct Question {
     pub(crate) dry_run: bool,
 }
 
-impl Question {
+impl AdmissionInput {
     /// Returns the name of the operation in metrics: `create`, `update`, `delete` or `scale`.
     #[must_use]
     pub(crate) fn operation_name(&self) -> &'static str {
-        match (self.about, self.operation) {
-            (About::Scale(_), _) => "scale",
+        match (self.target, self.operation) {
+            (Target::Scale(_), _) => "scale",
             (_, Operation::Create) => "create",
             (_, Operation::Update) => "update",
             (_, Operation::Delete) => "delete",

@@ -14,7 +14,7 @@ use crate::client::object::Object;
 
 /// Returns the mistake that another `DaskAutoscaler` scales the same worker group. Returns `None` if there is no other, or if
 /// `old` already named the same worker group.
-pub(crate) fn mistake(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<Said> {
+pub(crate) fn find(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<Said> {
     let (cluster, group) = scaled(object)?;
     if old
         .and_then(scaled)
@@ -86,14 +86,14 @@ mod tests {
         #[case] expected: Option<(&str, &str)>,
     ) {
         let object = autoscaler(namespace, name, &spec);
-        let mistake_now = mistake(&stores(), &object, None);
-        let found = mistake_now.as_ref().map(|said| {
+        let conflict = find(&stores(), &object, None);
+        let found = conflict.as_ref().map(|said| {
             let other = said.message.split_whitespace().nth(1).unwrap_or_default();
             (said.field.as_str(), other)
         });
-        assert_eq!(found, expected, "{mistake_now:?}");
+        assert_eq!(found, expected, "{conflict:?}");
         assert_eq!(
-            mistake(&stores(), &object, Some(&object)),
+            find(&stores(), &object, Some(&object)),
             None,
             "the mistake existed before"
         );
@@ -103,7 +103,7 @@ mod tests {
     fn an_update_to_a_group_that_is_scaled_is_a_mistake() {
         let before = autoscaler("n", "new", &json!({"cluster": "c", "workerGroup": "cpu"}));
         let after = autoscaler("n", "new", &json!({"cluster": "c"}));
-        let message = mistake(&stores(), &after, Some(&before)).map(|said| said.to_string());
+        let message = find(&stores(), &after, Some(&before)).map(|said| said.to_string());
         assert_eq!(
             message.as_deref(),
             Some(
