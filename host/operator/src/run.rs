@@ -32,7 +32,7 @@ use crate::plugins::{Manager, Parts};
 use crate::reconcile::Reconciler;
 use crate::reconcile::kopf;
 use crate::recording::Recording;
-use crate::schedulers::{Network, Schedulers};
+use crate::schedulers::{NetworkClient, Schedulers};
 use crate::selection::Selection;
 use crate::server::{Server, Shutdown};
 use crate::threads::tasks::Tasks;
@@ -116,7 +116,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;
     let (tell, news) = mpsc::unbounded_channel();
     let schedulers = Schedulers::new(
-        Box::new(Network::new(tls)),
+        Box::new(NetworkClient::new(tls)),
         stores.clone(),
         metrics.schedulers,
         tell,

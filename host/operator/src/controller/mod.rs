@@ -462,7 +462,7 @@ impl Watcher for Controller {
             .flatten()
             .find_map(|object| object.scheduler_of())
         {
-            self.reconciler.schedulers.look(&cluster);
+            self.reconciler.schedulers.refresh(&cluster);
         }
         for (key, reason) in concerned(kind, &change, &self.reconciler.stores) {
             let (wait, urgency) = match reason {

@@ -147,13 +147,13 @@ impl Reconciler {
     pub(crate) async fn reconcile(&self, key: &ParentKey, failures: u32) -> Outcome {
         let object = self.stores.parent(key).filter(|object| !object.terminating);
         let Some(object) = object.filter(|_| self.selection.has(&key.namespace)) else {
-            self.schedulers.forget(key);
+            self.schedulers.unsubscribe(key);
             self.room.forget(key);
             return Outcome::Gone;
         };
         if self.stores.is_left_over(&object) {
             debug!(%key, "waits for garbage collection: its owner was deleted and created again");
-            self.schedulers.forget(key);
+            self.schedulers.unsubscribe(key);
             // The watch of owners may also lag behind. Not all children are queued when it shows the new owner, so the
             // resource is requeued.
             return Outcome::Done(Some(LEFT_OVER));
@@ -202,7 +202,7 @@ impl Reconciler {
         let mut written = self
             .write_children(key, parent, &account, children, to_do, share)
             .await;
-        self.schedulers.want(&cluster(parent), key, plan.scheduler);
+        self.schedulers.subscribe(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
             match self
                 .scale(observed, &account, &scale.worker_group, scale.replicas)

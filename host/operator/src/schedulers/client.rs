@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Answers, Place, Questions};
+use super::{Answers, Endpoint, Questions};
 use crate::threads;
 
 /// Error of a query to a scheduler.
@@ -62,15 +62,15 @@ impl From<Error> for Failure {
 }
 
 /// Client that connects to schedulers.
-pub(crate) trait Dask: Send + Sync {
+pub(crate) trait SchedulerClient: Send + Sync {
     /// Creates a connection to the scheduler at `place`. Sends nothing yet.
-    fn talk(&self, place: &Place) -> Box<dyn Talk>;
+    fn session(&self, endpoint: &Endpoint) -> Box<dyn Session>;
 }
 
 /// A connection to one scheduler.
-pub(crate) trait Talk: Send {
+pub(crate) trait Session: Send {
     /// Queries the scheduler.
-    fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>>;
+    fn query<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>>;
 
     /// Retires workers: they hand their results on to others and accept no new tasks. Returns the addresses of those that
     /// could do so.
@@ -82,7 +82,7 @@ const RETIRE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Client that connects to schedulers over the network.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(crate) struct NetworkClient {
     client: Client,
     /// Bytes that are read at the same time from all schedulers. Those in one namespace share a part of them.
     budget: Budget,
@@ -90,7 +90,7 @@ pub(crate) struct Network {
     has_certificate: bool,
 }
 
-impl Network {
+impl NetworkClient {
     /// Creates a client that connects with `tls` to schedulers that require TLS.
     #[must_use]
     pub(crate) fn new(tls: Option<TlsConfig>) -> Self {
@@ -109,12 +109,12 @@ impl Network {
     }
 }
 
-impl Dask for Network {
-    fn talk(&self, place: &Place) -> Box<dyn Talk> {
-        let client = self.client.with_budget(self.budget.of(&place.namespace));
-        let http = place.http.as_ref().filter(|_| !self.has_certificate);
+impl SchedulerClient for NetworkClient {
+    fn session(&self, endpoint: &Endpoint) -> Box<dyn Session> {
+        let client = self.client.with_budget(self.budget.of(&endpoint.namespace));
+        let http = endpoint.http.as_ref().filter(|_| !self.has_certificate);
         Box::new(Connection {
-            comm: client.scheduler(place.comm.clone()),
+            comm: client.scheduler(endpoint.comm.clone()),
             http: http.and_then(|url| client.http(url).ok()),
         })
     }
@@ -129,19 +129,21 @@ struct Connection {
 }
 
 impl Connection {
-    async fn query(&mut self, questions: &Questions) -> Result<Answers, Failure> {
-        let asked_at = Timestamp::now().as_millisecond();
-        match self.query_comm(asked_at, questions).await {
+    async fn query_with_fallback(&mut self, questions: &Questions) -> Result<Answers, Failure> {
+        let queried_at = Timestamp::now().as_millisecond();
+        match self.query_comm(queried_at, questions).await {
             Ok(answers) => Ok(answers),
             Err(error) => match self.http.as_mut().filter(|_| error.needs_certificate()) {
-                Some(http) => query_http(http, asked_at, questions).await.map_err(Failure::from),
+                Some(http) => query_http(http, queried_at, questions)
+                    .await
+                    .map_err(Failure::from),
                 None => Err(error.into()),
             },
         }
     }
 
     /// Queries the comm port. Reads the workers last, so that they are not held in memory while other answers are pending.
-    async fn query_comm(&mut self, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
+    async fn query_comm(&mut self, queried_at: i64, questions: &Questions) -> Result<Answers, Error> {
         let mut demand = BTreeMap::new();
         for duration in questions.demand.iter().copied() {
             let target = duration.map(Duration::from_millis);
@@ -154,7 +156,7 @@ impl Connection {
         };
         let workers = self.comm.identity().await?.workers;
         Ok(Answers {
-            asked_at,
+            queried_at,
             workers: workers.into_iter().map(worker).collect(),
             demand,
             idle_since,
@@ -175,9 +177,9 @@ impl Connection {
     }
 }
 
-impl Talk for Connection {
-    fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
-        self.query(questions).boxed()
+impl Session for Connection {
+    fn query<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
+        self.query_with_fallback(questions).boxed()
     }
 
     fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
@@ -187,7 +189,7 @@ impl Talk for Connection {
 
 /// Queries the HTTP server. The server reports the demand only for the scheduler's own target duration, and the answer is
 /// returned for the first requested one.
-async fn query_http(http: &HttpScheduler, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
+async fn query_http(http: &HttpScheduler, queried_at: i64, questions: &Questions) -> Result<Answers, Error> {
     let duration = questions.demand.first().copied();
     let request = FactsRequest {
         desired_workers: duration.is_some(),
@@ -196,7 +198,7 @@ async fn query_http(http: &HttpScheduler, asked_at: i64, questions: &Questions) 
     };
     let facts = http.facts(&request).await?;
     Ok(Answers {
-        asked_at,
+        queried_at,
         workers: facts.workers.into_iter().map(worker).collect(),
         demand: duration.zip(facts.desired_workers).into_iter().collect(),
         idle_since: facts.idle_since_ms,
@@ -267,15 +269,15 @@ mod tests {
         #[case] comm: &'static [u8],
         #[case] answers: bool,
     ) {
-        let place = Place {
+        let endpoint = Endpoint {
             namespace: "n".into(),
             comm: Address::new(scheme, "127.0.0.1", serve(comm).await),
             http: Some(format!("http://127.0.0.1:{}", serve(FORGED).await)),
         };
-        let network = Network::new(has_certificate.then(certificate));
-        let answered = network.talk(&place).ask(&Questions::default()).await;
+        let client = NetworkClient::new(has_certificate.then(certificate));
+        let answered = client.session(&endpoint).query(&Questions::default()).await;
         assert_eq!(answered.is_ok(), answers, "{answered:?}");
-        let retired = network.talk(&place).retire(&["tcp://1".to_owned()]).await;
+        let retired = client.session(&endpoint).retire(&["tcp://1".to_owned()]).await;
         assert!(answers || retired.is_err(), "{retired:?}");
     }
 }

@@ -17,7 +17,7 @@ use crate::key::ParentKey;
 
 /// The address of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Endpoint {
     /// Namespace of the scheduler's cluster.
     pub(crate) namespace: Box<str>,
     /// Address for Dask's own protocol.
@@ -67,7 +67,7 @@ struct Port {
 /// # Errors
 ///
 /// Returns a message if the scheduler has no such address.
-pub(crate) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<Place, String> {
+pub(crate) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<Endpoint, String> {
     let name = format!("{}{SCHEDULER}", cluster.name);
     let pods = stores.schedulers(&cluster.namespace, &cluster.name);
     let is_up = |pod: &&Arc<Object>| pod.is_ready && !pod.terminating;
@@ -119,7 +119,7 @@ pub(crate) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
     } else {
         host.to_owned()
     };
-    Ok(Place {
+    Ok(Endpoint {
         namespace: cluster.namespace.clone(),
         comm,
         http: port(DASHBOARD).map(|port| format!("http://{bracketed}:{port}")),
@@ -197,8 +197,8 @@ mod tests {
         service: Option<Value>,
         tls: bool,
     ) -> Result<(String, Option<String>), String> {
-        let place = find(&stores(pods, service), &ClusterKey::new("n", "a"), tls)?;
-        Ok((place.comm.to_string(), place.http))
+        let endpoint = find(&stores(pods, service), &ClusterKey::new("n", "a"), tls)?;
+        Ok((endpoint.comm.to_string(), endpoint.http))
     }
 
     fn ports() -> Value {
@@ -255,9 +255,9 @@ mod tests {
         };
         let pods = ResourceKind::new("v1", "Pod");
         stores.of(&pods).map(|store| store.shown(unreadable));
-        let place = find(&stores, &ClusterKey::new("n", "a"), false);
+        let endpoint = find(&stores, &ClusterKey::new("n", "a"), false);
         assert_eq!(
-            place.map(|place| place.comm.to_string()),
+            endpoint.map(|endpoint| endpoint.comm.to_string()),
             Ok("tcp://10.1.0.1:8786".to_owned())
         );
     }

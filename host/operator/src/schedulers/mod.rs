@@ -1,13 +1,16 @@
 //! Polling of the Dask schedulers that plans request facts from.
 //!
+//! Does I/O in [`client`], which connects to schedulers, and in [`poll`], which runs a task for each of them. [`endpoint`],
+//! [`answer_budget`] and [`rate_limit`] are pure.
+//!
 //! Each scheduler is polled in its own task, so that a slow or dead one never delays a
 //! reconcile: the last answer enters the next observation. A scheduler is polled as long
 //! as the last plan of some resource requests it ([`Schedulers::want`]), over one
 //! connection for all these resources.
 
+mod answer_budget;
 mod client;
 mod endpoint;
-mod kept;
 pub(crate) mod metrics;
 mod poll;
 mod rate_limit;
@@ -20,14 +23,14 @@ use dask_operator_core::plan::{SchedulerQuestion, SchedulerRequest};
 use dask_operator_runtime::contract::{SchedulerFacts, SchedulerState, SchedulerWorker};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-pub(crate) use client::{Dask, Network};
 #[cfg(test)]
-pub(crate) use client::{Failure, Talk};
-pub(crate) use endpoint::Place;
+pub(crate) use client::{Failure, Session};
+pub(crate) use client::{NetworkClient, SchedulerClient};
+pub(crate) use endpoint::Endpoint;
 
 use crate::cache::Stores;
 use crate::key::{ClusterKey, ParentKey};
-use kept::AnswerBudget;
+use answer_budget::AnswerBudget;
 use metrics::SchedulerMetrics;
 use rate_limit::RateLimiter;
 
@@ -52,7 +55,7 @@ pub(crate) struct Questions {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Answers {
     /// Time of the query, in milliseconds since 1970.
-    pub(crate) asked_at: i64,
+    pub(crate) queried_at: i64,
     /// All workers that are registered with the scheduler.
     pub(crate) workers: Vec<SchedulerWorker>,
     /// Number of workers that the scheduler could use, by target duration in milliseconds.
@@ -140,7 +143,7 @@ impl PolledScheduler {
 pub(crate) struct Schedulers(Arc<Inner>);
 
 struct Inner {
-    dask: Box<dyn Dask>,
+    client: Box<dyn SchedulerClient>,
     stores: Stores,
     metrics: SchedulerMetrics,
     permits: Semaphore,
@@ -163,17 +166,17 @@ impl Inner {
 }
 
 impl Schedulers {
-    /// Creates an empty set of schedulers. They are found in `stores` and queried through `dask`. The resources to
+    /// Creates an empty set of schedulers. They are found in `stores` and queried through `client`. The resources to
     /// reconcile because of an answer are sent to `requeue`.
     #[must_use]
     pub(crate) fn new(
-        dask: Box<dyn Dask>,
+        client: Box<dyn SchedulerClient>,
         stores: Stores,
         metrics: SchedulerMetrics,
         requeue: mpsc::UnboundedSender<ParentKey>,
     ) -> Self {
         Self(Arc::new(Inner {
-            dask,
+            client,
             stores,
             metrics,
             permits: Semaphore::new(AT_ONCE),
@@ -206,7 +209,7 @@ impl Schedulers {
         // All other callers wait for the lock, and there may be thousands of workers to copy.
         drop(all);
         SchedulerState::Facts(SchedulerFacts {
-            observed_at: answers.asked_at,
+            observed_at: answers.queried_at,
             answers_since,
             workers: answers
                 .workers
@@ -220,7 +223,12 @@ impl Schedulers {
     }
 
     /// Replaces the request of `parent` to the scheduler of `cluster`. `None` removes it.
-    pub(crate) fn want(&self, cluster: &ClusterKey, parent: &ParentKey, request: Option<SchedulerRequest>) {
+    pub(crate) fn subscribe(
+        &self,
+        cluster: &ClusterKey,
+        parent: &ParentKey,
+        request: Option<SchedulerRequest>,
+    ) {
         let Some(request) = request else {
             if let Some(scheduler) = self.0.lock().get_mut(cluster)
                 && scheduler.subscriptions.remove(parent).is_some()
@@ -274,7 +282,7 @@ impl Schedulers {
     }
 
     /// Removes all requests of `parent`, which was deleted.
-    pub(crate) fn forget(&self, parent: &ParentKey) {
+    pub(crate) fn unsubscribe(&self, parent: &ParentKey) {
         for scheduler in self.0.lock().values_mut() {
             if scheduler.subscriptions.remove(parent).is_some() {
                 scheduler.wake.notify_one();
@@ -283,7 +291,7 @@ impl Schedulers {
     }
 
     /// Queries the scheduler of `cluster` soon, because one of its objects has changed. Has no effect if it is not polled.
-    pub(crate) fn look(&self, cluster: &ClusterKey) {
+    pub(crate) fn refresh(&self, cluster: &ClusterKey) {
         if let Some(scheduler) = self.0.lock().get(cluster) {
             scheduler.wake.notify_one();
         }

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{Answers, ClusterKey, Inner, LastResult, Place, combined_query, endpoint};
-use crate::schedulers::client::{Failure, FailureKind, Talk};
+use super::{Answers, ClusterKey, Endpoint, Inner, LastResult, combined_query, endpoint};
+use crate::schedulers::client::{Failure, FailureKind, Session};
 
 /// Minimum time from the end of a query to the next one, unless that was requested early.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Polls the scheduler of `cluster` until no resource requests facts from it.
 pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notify>) {
-    let mut connection: Option<(Place, Box<dyn Talk>)> = None;
+    let mut connection: Option<(Endpoint, Box<dyn Session>)> = None;
     let mut backoff = Backoff::new(MIN_PERIOD, MAX_BACKOFF);
     loop {
         let query = {
@@ -43,12 +43,12 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
         inner.rate_limiter.acquire().await;
         let result = match endpoint::find(&inner.stores, &cluster, tls) {
             Err(message) => Err(Failure::no_scheduler(message)),
-            Ok(place) => {
-                if connection.as_ref().is_none_or(|(known, _)| *known != place) {
-                    connection = Some((place.clone(), inner.dask.talk(&place)));
+            Ok(endpoint) => {
+                if connection.as_ref().is_none_or(|(known, _)| *known != endpoint) {
+                    connection = Some((endpoint.clone(), inner.client.session(&endpoint)));
                 }
                 match &mut connection {
-                    Some((_, talk)) => query_scheduler(&inner, talk.as_mut(), &questions).await,
+                    Some((_, session)) => query_scheduler(&inner, session.as_mut(), &questions).await,
                     None => continue,
                 }
             }
@@ -72,13 +72,13 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
 /// Queries a scheduler with one of the shared permits.
 async fn query_scheduler(
     inner: &Inner,
-    talk: &mut dyn Talk,
+    session: &mut dyn Session,
     questions: &super::Questions,
 ) -> Result<Answers, Failure> {
     // The semaphore is never closed.
     let permit = inner.permits.acquire().await;
     let start = Instant::now();
-    let mut query = talk.ask(questions);
+    let mut query = session.query(questions);
     let result = match tokio::time::timeout(PERMIT_TIMEOUT, &mut query).await {
         Ok(result) => result,
         Err(_) => {
@@ -102,7 +102,7 @@ fn outcome<T>(result: &Result<T, Failure>) -> &'static str {
 pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, addresses: Vec<String>) {
     let start = Instant::now();
     let result = match endpoint::find(&inner.stores, &cluster, tls) {
-        Ok(place) => inner.dask.talk(&place).retire(&addresses).await,
+        Ok(endpoint) => inner.client.session(&endpoint).retire(&addresses).await,
         Err(message) => Err(Failure::no_scheduler(message)),
     };
     inner.metrics.asked("retire", outcome(&result), start.elapsed());
@@ -157,7 +157,7 @@ impl Inner {
                 (LastResult::Answered(Arc::new(answers)), changed)
             }
             (Ok(answers), _) => {
-                scheduler.answers_since = answers.asked_at;
+                scheduler.answers_since = answers.queried_at;
                 (LastResult::Answered(Arc::new(answers)), true)
             }
             (Err(failure), LastResult::Failed(before)) => {

@@ -20,7 +20,7 @@ use crate::metrics::Registry;
 
 /// Fake scheduler with scripted answers that records the queries.
 #[derive(Clone, Default)]
-struct FakeDask(Arc<Mutex<FakeState>>);
+struct FakeClient(Arc<Mutex<FakeState>>);
 
 #[derive(Default)]
 struct FakeState {
@@ -33,7 +33,7 @@ struct FakeState {
     can_retire: usize,
 }
 
-impl FakeDask {
+impl FakeClient {
     fn state(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,9 +43,9 @@ impl FakeDask {
     }
 }
 
-impl Dask for FakeDask {
-    fn talk(&self, place: &Place) -> Box<dyn Talk> {
-        if place.comm.to_string().contains("//192.0.2.") {
+impl SchedulerClient for FakeClient {
+    fn session(&self, endpoint: &Endpoint) -> Box<dyn Session> {
+        if endpoint.comm.to_string().contains("//192.0.2.") {
             return Box::new(Hanging);
         }
         Box::new(self.clone())
@@ -55,8 +55,8 @@ impl Dask for FakeDask {
 /// Scheduler that accepts connections but never answers.
 struct Hanging;
 
-impl Talk for Hanging {
-    fn ask<'a>(&'a mut self, _: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
+impl Session for Hanging {
+    fn query<'a>(&'a mut self, _: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
         async {
             tokio::time::sleep(Duration::from_secs(35)).await;
             failed("no answer")
@@ -69,8 +69,8 @@ impl Talk for Hanging {
     }
 }
 
-impl Talk for FakeDask {
-    fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
+impl Session for FakeClient {
+    fn query<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
         let mut state = self.state();
         state.queries.push((Instant::now(), questions.clone()));
         let answer = match state.answers.len() {
@@ -93,7 +93,7 @@ impl Talk for FakeDask {
 }
 
 struct World {
-    dask: FakeDask,
+    client: FakeClient,
     schedulers: Schedulers,
     requeued: UnboundedReceiver<ParentKey>,
     cluster: ClusterKey,
@@ -143,19 +143,19 @@ impl World {
         let kinds = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
         let stores = Stores::new(kinds);
         put_scheduler(&stores, "a", "10.0.0.7");
-        let (dask, (send, requeued)) = (FakeDask::default(), mpsc::unbounded_channel());
+        let (client, (send, requeued)) = (FakeClient::default(), mpsc::unbounded_channel());
         let metrics = SchedulerMetrics::register(&mut Registry::default());
-        let schedulers = Schedulers::new(Box::new(dask.clone()), stores, metrics, send);
+        let schedulers = Schedulers::new(Box::new(client.clone()), stores, metrics, send);
         Self {
-            dask,
+            client,
             schedulers,
             requeued,
             cluster: ClusterKey::new("n", "a"),
         }
     }
 
-    fn want(&self, parent: &ParentKey, request: Option<SchedulerRequest>) {
-        self.schedulers.want(&self.cluster, parent, request);
+    fn subscribe(&self, parent: &ParentKey, request: Option<SchedulerRequest>) {
+        self.schedulers.subscribe(&self.cluster, parent, request);
     }
 
     fn state(&self, parent: &ParentKey) -> SchedulerState {
@@ -173,7 +173,7 @@ impl World {
     }
 
     fn query_count(&self) -> usize {
-        self.dask.state().queries.len()
+        self.client.state().queries.len()
     }
 }
 
@@ -218,7 +218,7 @@ async fn schedulers_are_queried_only_while_a_resource_requests_it() {
     let mut world = World::new();
     let (a, b) = (group("a"), group("b"));
     assert!(matches!(world.state(&a), SchedulerState::NotAsked));
-    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 5000, &[])));
+    world.subscribe(&a, Some(request(&[SchedulerQuestion::Workers], 5000, &[])));
     assert_eq!(
         world.after(11).await,
         vec![a.clone()],
@@ -230,14 +230,14 @@ async fn schedulers_are_queried_only_while_a_resource_requests_it() {
         matches!(world.state(&b), SchedulerState::NotAsked),
         "b has not requested anything"
     );
-    world.want(&b, Some(request(&[SchedulerQuestion::Idle], 60_000, &[])));
+    world.subscribe(&b, Some(request(&[SchedulerQuestion::Idle], 60_000, &[])));
     assert_eq!(
         world.after(1).await,
         vec![b.clone()],
         "a new request is served with the last answer"
     );
-    world.schedulers.forget(&a);
-    world.want(&b, None);
+    world.schedulers.unsubscribe(&a);
+    world.subscribe(&b, None);
     world.after(1).await;
     assert_eq!(world.schedulers.count(), 0);
     let queries = world.query_count();
@@ -258,9 +258,9 @@ async fn only_relevant_changes_requeue_a_resource() {
             ..workers(&["tcp://1", "tcp://2"], 0)
         },
     ] {
-        world.dask.will_answer(Ok(answers));
+        world.client.will_answer(Ok(answers));
     }
-    world.want(&a, Some(request(&[SchedulerQuestion::Idle], 1000, &[])));
+    world.subscribe(&a, Some(request(&[SchedulerQuestion::Idle], 1000, &[])));
     assert_eq!(world.after(10).await.len(), 3);
 }
 
@@ -274,9 +274,9 @@ async fn with_the_demand_idle_workers_requeue_a_resource() {
     };
     // The demand falls before the last heartbeat reports that the worker is idle.
     for (processing, desired) in [(2, 1), (1, 1), (1, 0), (0, 0)] {
-        world.dask.will_answer(Ok(answers(processing, desired)));
+        world.client.will_answer(Ok(answers(processing, desired)));
     }
-    world.want(&a, Some(request(&[SchedulerQuestion::Demand], 1000, &[])));
+    world.subscribe(&a, Some(request(&[SchedulerQuestion::Demand], 1000, &[])));
     assert_eq!(
         world.after(10).await.len(),
         3,
@@ -288,14 +288,14 @@ async fn with_the_demand_idle_workers_requeue_a_resource() {
 async fn failing_schedulers_are_backed_off_and_requeue_a_resource_once() {
     let mut world = World::new();
     let a = group("a");
-    world.dask.will_answer(failed("connection refused"));
-    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
+    world.client.will_answer(failed("connection refused"));
+    world.subscribe(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
     assert_eq!(world.after(100).await.len(), 1);
     assert!(matches!(world.state(&a), SchedulerState::Unreachable(why) if why == "connection refused"));
     assert!((8..=12).contains(&world.query_count()), "{}", world.query_count());
-    world.dask.will_answer(Ok(workers(&["tcp://1"], 0)));
-    world.dask.state().answers.pop_front();
-    world.schedulers.look(&world.cluster);
+    world.client.will_answer(Ok(workers(&["tcp://1"], 0)));
+    world.client.state().answers.pop_front();
+    world.schedulers.refresh(&world.cluster);
     assert_eq!(
         world.after(1).await.len(),
         1,
@@ -308,14 +308,14 @@ async fn failing_schedulers_are_backed_off_and_requeue_a_resource_once() {
 async fn answers_since_restarts_after_each_failure() {
     let world = World::new();
     let a = group("a");
-    let answers = |asked_at| {
+    let answers = |queried_at| {
         Ok(Answers {
-            asked_at,
+            queried_at,
             ..workers(&["tcp://1"], 0)
         })
     };
-    world.dask.will_answer(answers(10));
-    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
+    world.client.will_answer(answers(10));
+    world.subscribe(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
     // The scheduler is queried once a second, half a second before each check.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut observed = Vec::new();
@@ -330,7 +330,7 @@ async fn answers_since_restarts_after_each_failure() {
             SchedulerState::Facts(facts) => Some((facts.observed_at, facts.answers_since)),
             SchedulerState::Unreachable(_) | SchedulerState::NotAsked => None,
         });
-        world.dask.state().answers = [next].into();
+        world.client.state().answers = [next].into();
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let expected = [
@@ -352,10 +352,12 @@ async fn hanging_schedulers_do_not_delay_others() {
         let name = format!("hangs-{number}");
         put_scheduler(&world.schedulers.0.stores, &name, &format!("192.0.2.{number}"));
         let cluster = ClusterKey::new("n", &name);
-        world.schedulers.want(&cluster, &group(&name), workers_request());
+        world
+            .schedulers
+            .subscribe(&cluster, &group(&name), workers_request());
     }
     world.after(1).await;
-    world.want(&group("a"), workers_request());
+    world.subscribe(&group("a"), workers_request());
     world.after(3).await;
     assert!(world.query_count() >= 1, "the query waits for hanging schedulers");
 }
@@ -369,15 +371,15 @@ async fn one_query_serves_all_resources() {
             target_duration,
             ..request(&[SchedulerQuestion::Demand], 5000, &[])
         };
-        world.want(&group(&at.to_string()), Some(request));
+        world.subscribe(&group(&at.to_string()), Some(request));
     }
-    world.dask.will_answer(Ok(Answers {
+    world.client.will_answer(Ok(Answers {
         demand: [(Some(5000), 3), (None, 8)].into(),
         ..Answers::default()
     }));
     world.after(1).await;
     let query = world
-        .dask
+        .client
         .state()
         .queries
         .last()
@@ -395,14 +397,14 @@ async fn workers_are_retired_once_and_again_after_a_failure() {
     let mut world = World::new();
     let a = group("a");
     let retire = || request(&[SchedulerQuestion::Workers], 1000, &["tcp://1", "tcp://2"]);
-    world.dask.will_answer(Ok(workers(&["tcp://1", "tcp://2"], 0)));
-    world.dask.state().can_retire = 1;
-    world.want(&a, Some(retire()));
+    world.client.will_answer(Ok(workers(&["tcp://1", "tcp://2"], 0)));
+    world.client.state().can_retire = 1;
+    world.subscribe(&a, Some(retire()));
     world.after(1).await;
-    world.want(&a, Some(retire()));
+    world.subscribe(&a, Some(retire()));
     world.after(1).await;
     assert_eq!(
-        world.dask.state().retired.len(),
+        world.client.state().retired.len(),
         1,
         "a worker that is being retired is not retired again"
     );
@@ -419,10 +421,10 @@ async fn workers_are_retired_once_and_again_after_a_failure() {
         world.after(10).await.contains(&a),
         "the other worker can be retired again"
     );
-    world.want(&a, Some(retire()));
+    world.subscribe(&a, Some(retire()));
     world.after(1).await;
     assert_eq!(
-        world.dask.state().retired.last(),
+        world.client.state().retired.last(),
         Some(&vec!["tcp://2".to_owned()])
     );
     assert!(observed(&world).is_empty());
@@ -433,7 +435,7 @@ async fn reports_a_cluster_without_a_scheduler() {
     let mut world = World::new();
     world.cluster = ClusterKey::new("n", "b");
     let a = group("a");
-    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
+    world.subscribe(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
     world.after(1).await;
     assert!(
         matches!(world.state(&a), SchedulerState::Unreachable(why) if why == "no scheduler pod is ready")

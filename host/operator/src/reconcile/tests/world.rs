@@ -13,7 +13,7 @@ use crate::plugins::{Catalog, PluginError, Plugins};
 use crate::reconcile::metrics::ReconcileMetrics;
 use crate::reconcile::{Outcome, Reconciler};
 use crate::schedulers::metrics::SchedulerMetrics;
-use crate::schedulers::{Network, Schedulers};
+use crate::schedulers::{NetworkClient, Schedulers};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::AllowedKinds;
@@ -318,7 +318,7 @@ impl World {
             .collect();
         let catalog = Catalog::new(defaults, policies);
         let mut registry = Registry::default();
-        let network = Box::new(Network::new(None));
+        let network = Box::new(NetworkClient::new(None));
         let schedulers = Schedulers::new(
             network,
             stores.clone(),
