@@ -15,8 +15,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use dask_operator_scheduler::{
-    Afterwards, Attribute, Client, Error, Facts, FactsRequest, HttpScheduler, Options, Retired, Scheduler,
-    TlsConfig, Worker, Workers,
+    AfterRetirement, Attribute, Client, Error, Facts, FactsRequest, HttpScheduler, Options, RetiredWorker,
+    Scheduler, TlsConfig, Worker, Workers,
 };
 use serde_json::{Value, json};
 
@@ -89,10 +89,10 @@ async fn ask(scheduler: &mut Scheduler, call: &str, values: &[String]) -> Result
         "workers-to-close" => return Ok(json!(scheduler.workers_to_close(1000, Attribute::Name).await?)),
         "addresses-to-close" => return Ok(json!(scheduler.workers_to_close(1, Attribute::Address).await?)),
         "time" => return time(scheduler).await,
-        "retire-names" => (Workers::Names(values), Afterwards::Close),
-        "retire-stay" => retire(Afterwards::Stay),
-        "retire-close" => retire(Afterwards::Close),
-        _ => retire(Afterwards::Forget),
+        "retire-names" => (Workers::Names(values), AfterRetirement::Close),
+        "retire-stay" => retire(AfterRetirement::Stay),
+        "retire-close" => retire(AfterRetirement::Close),
+        _ => retire(AfterRetirement::Forget),
     };
     Ok(retired(&scheduler.retire_workers(workers, afterwards).await?))
 }
@@ -143,7 +143,7 @@ fn workers(workers: &[Worker]) -> Value {
     workers.iter().map(worker).collect()
 }
 
-fn retired(retired: &[Retired]) -> Value {
+fn retired(retired: &[RetiredWorker]) -> Value {
     retired
         .iter()
         .map(|worker| json!({"address": worker.address, "name": worker.name}))

@@ -110,6 +110,8 @@ impl FromStr for Address {
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port` into the host without
 /// brackets and the port, if there is one.
 ///
+/// `http::uri::Authority` would do this too, but its errors do not name the mistake.
+///
 /// # Errors
 ///
 /// Returns the reason why the text has none of these forms.

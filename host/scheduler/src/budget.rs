@@ -97,9 +97,9 @@ impl Budget {
     /// # Errors
     ///
     /// Returns an error if another message of the owner has the slot.
-    fn claim_waiting_slot(&self) -> Result<WaitingSlot, Exhausted> {
+    fn claim_waiting_slot(&self) -> Result<WaitingSlot, BudgetExhausted> {
         let is_first = self.chunks().waiting.insert(self.owner.clone());
-        is_first.then(|| WaitingSlot(self.clone())).ok_or(Exhausted)
+        is_first.then(|| WaitingSlot(self.clone())).ok_or(BudgetExhausted)
     }
 
     fn release(&self, count: usize) {
@@ -118,7 +118,7 @@ impl Budget {
 
 /// The budget has no chunk left for a message, and another message of the same owner is already waiting.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Exhausted;
+pub(crate) struct BudgetExhausted;
 
 /// The right to wait, which at most one message of each owner has. Dropping it frees the slot.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Share {
     /// # Errors
     ///
     /// Returns an error if no chunk is left and another message of the same owner is already waiting.
-    pub(crate) async fn cover(&mut self, bytes: usize) -> Result<(), Exhausted> {
+    pub(crate) async fn cover(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         let Some(budget) = &self.budget else {
             return Ok(());
         };
@@ -241,7 +241,7 @@ mod tests {
         assert!(!has(&mut shares[0], 4 * CHUNK).await);
         assert!(shares[0].is_waiting());
         let given_up = shares[1].cover(4 * CHUNK).await;
-        assert_eq!(given_up, Err(Exhausted));
+        assert_eq!(given_up, Err(BudgetExhausted));
         let mut other = budget.of("b").share();
         assert!(has(&mut other, 3 * CHUNK).await, "other owners are not affected");
         drop(shares.split_off(1));

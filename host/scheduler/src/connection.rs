@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::address::{Address, Scheme};
 use crate::budget::Budget;
-use crate::decoding::Received;
+use crate::decoding::ReplyBytes;
 use crate::error::{Error, MAX_REMOTE_TEXT, Phase};
 use crate::message::{self, Handshake, PeerHandshake};
 use crate::options::Options;
@@ -112,7 +112,7 @@ impl Connection {
         name: &'static str,
         request: &[u8],
         limit: Duration,
-    ) -> Result<Received, CallError> {
+    ) -> Result<ReplyBytes, CallError> {
         let phase = Phase::Call(name);
         let mut share = self.budget.share();
         // A reply that has begun to arrive uses a part of the budget, so it has less time than the whole call.
@@ -128,7 +128,7 @@ impl Connection {
             Err(late) => (limit, Err(late)),
         };
         match outcome {
-            Ok(Ok(frame)) => Ok(Received::new(frame, share)),
+            Ok(Ok(frame)) => Ok(ReplyBytes::new(frame, share)),
             Ok(Err(error)) => {
                 let unanswered = matches!(error, WireError::Closed | WireError::Io(_));
                 Err(CallError {

@@ -12,12 +12,12 @@ static DECODING: Semaphore = Semaphore::const_new(DECODERS);
 
 /// The bytes of a reply, which count towards the budget until they are decoded.
 #[derive(Debug)]
-pub(crate) struct Received {
+pub(crate) struct ReplyBytes {
     bytes: Vec<u8>,
     share: Share,
 }
 
-impl Received {
+impl ReplyBytes {
     pub(crate) fn new(bytes: Vec<u8>, share: Share) -> Self {
         Self { bytes, share }
     }
@@ -96,7 +96,7 @@ mod tests {
         };
         let (own, other) = (runtime("own")?, runtime("other")?);
         let decode = |decoders: Option<&Handle>| {
-            let received = Received::new(vec![0; CHUNK + 1], Share::default());
+            let received = ReplyBytes::new(vec![0; CHUNK + 1], Share::default());
             own.block_on(received.decode(decoders, thread_name))
         };
         assert_eq!(decode(None), Ok(Some("own".into())));
@@ -106,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_number_of_concurrent_decoders_is_limited() {
-        let received = || Received::new(vec![0; CHUNK + 1], Share::default());
+        let received = || ReplyBytes::new(vec![0; CHUNK + 1], Share::default());
         let all: Vec<_> = (0..3 * DECODERS)
             .map(|_| tokio::spawn(received().decode(None, slow)))
             .collect();

@@ -83,7 +83,7 @@ pub struct Identity {
 
 /// A retired worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retired {
+pub struct RetiredWorker {
     /// The worker's address.
     pub address: String,
     /// The worker's name, or its address if it has none.
@@ -206,8 +206,8 @@ pub(crate) struct RetiredReply {
     name: Text,
 }
 
-pub(crate) fn retired(reply: RetireReply) -> Vec<Retired> {
-    let retired = |(address, RetiredReply { name })| Retired {
+pub(crate) fn retired(reply: RetireReply) -> Vec<RetiredWorker> {
+    let retired = |(address, RetiredReply { name })| RetiredWorker {
         name: name.0.unwrap_or_else(|| String::clone(&address)),
         address,
     };

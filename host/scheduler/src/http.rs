@@ -21,11 +21,13 @@ use tokio::time::timeout;
 
 use crate::address;
 use crate::bounded::Items;
-use crate::budget::{Exhausted, Share};
+use crate::budget::{BudgetExhausted, Share};
 use crate::connection::tcp;
-use crate::decoding::Received;
+use crate::decoding::ReplyBytes;
 use crate::error::{Error, MAX_REMOTE_TEXT, Phase};
-use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
+use crate::facts::{
+    Facts, FactsRequest, Identity, IdentityReply, RetireReply, RetiredWorker, retired, saturate,
+};
 use crate::message::{Number, Text};
 use crate::options::Options;
 use crate::wire::grow;
@@ -158,20 +160,20 @@ impl HttpScheduler {
     /// # Errors
     ///
     /// Returns an error if the call fails, [`Error::Unsupported`] if the API is disabled.
-    pub async fn get_workers(&self) -> Result<Vec<Retired>, Error> {
+    pub async fn get_workers(&self) -> Result<Vec<RetiredWorker>, Error> {
         #[derive(Deserialize)]
         struct Workers {
-            workers: Items<Known>,
+            workers: Items<NamedWorker>,
         }
         #[derive(Deserialize)]
-        struct Known {
+        struct NamedWorker {
             name: Text,
             address: Text,
         }
         let workers: Workers = self.get("/api/v1/get_workers").await?;
-        let named = |Known { name, address }| {
+        let named = |NamedWorker { name, address }| {
             let address = address.0?;
-            Some(Retired {
+            Some(RetiredWorker {
                 name: name.0.unwrap_or_else(|| String::clone(&address)),
                 address,
             })
@@ -180,7 +182,7 @@ impl HttpScheduler {
     }
 
     /// Retires the workers at these addresses: `/api/v1/retire_workers`. The
-    /// scheduler removes them, see [`Afterwards::Forget`](crate::Afterwards::Forget).
+    /// scheduler removes them, see [`AfterRetirement::Forget`](crate::AfterRetirement::Forget).
     /// [`Scheduler::retire_workers`](crate::Scheduler::retire_workers) describes the
     /// result.
     ///
@@ -189,7 +191,7 @@ impl HttpScheduler {
     /// Returns an error if the call fails, [`Error::Unsupported`] if the API is
     /// disabled. HTTP status 500 can also mean that the workers were retired, but
     /// that the scheduler failed to write the response as JSON.
-    pub async fn retire(&self, addresses: &[String]) -> Result<Vec<Retired>, Error> {
+    pub async fn retire(&self, addresses: &[String]) -> Result<Vec<RetiredWorker>, Error> {
         #[derive(Serialize)]
         struct Arguments<'a> {
             workers: &'a [String],
@@ -224,7 +226,7 @@ impl HttpScheduler {
             Ok(exchanged) => exchanged?,
             Err(_) => return Err(self.timeout_error(Phase::Call(path), limit, &share)),
         };
-        let body = Received::new(bytes, share);
+        let body = ReplyBytes::new(bytes, share);
         match status {
             StatusCode::OK => {
                 let decoded = body.decode(self.options.decoders.as_ref(), decode_json).await;
@@ -333,7 +335,7 @@ impl HttpScheduler {
                 return Err(too_large(size as u64));
             }
             let covered = share.cover(size).await;
-            covered.map_err(|Exhausted| Error::Busy {
+            covered.map_err(|BudgetExhausted| Error::Busy {
                 address: self.url.clone(),
             })?;
             grow(&mut bytes, piece.len());

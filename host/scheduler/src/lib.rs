@@ -23,6 +23,8 @@
 //! # }
 //! ```
 //!
+//! [`Scheduler`] and [`HttpScheduler`] do I/O. Addresses, messages, facts and limits are pure.
+//!
 //! # Guarantees
 //!
 //! - **Everything has a deadline.** Connecting, each handshake and each call end
@@ -84,8 +86,8 @@ pub use bounded::MAX_WORKERS;
 pub use budget::Budget;
 pub use decoding::DECODERS;
 pub use error::{Error, ErrorKind, Phase};
-pub use facts::{Facts, FactsRequest, Identity, Retired, Worker};
+pub use facts::{Facts, FactsRequest, Identity, RetiredWorker, Worker};
 pub use http::HttpScheduler;
 pub use options::Options;
-pub use scheduler::{Afterwards, Attribute, Client, Scheduler, Workers};
+pub use scheduler::{AfterRetirement, Attribute, Client, Scheduler, Workers};
 pub use tls::{CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE, TlsConfig, TlsError};

@@ -10,9 +10,11 @@ use crate::address::Address;
 use crate::bounded::Items;
 use crate::budget::Budget;
 use crate::connection::{CallError, Connection};
-use crate::decoding::Received;
+use crate::decoding::ReplyBytes;
 use crate::error::{Error, MAX_REMOTE_TEXT, Phase};
-use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
+use crate::facts::{
+    Facts, FactsRequest, Identity, IdentityReply, RetireReply, RetiredWorker, retired, saturate,
+};
 use crate::http::HttpScheduler;
 use crate::message::{self, NoArguments, Number, Reply, Request, Text};
 use crate::options::Options;
@@ -81,7 +83,7 @@ pub enum Workers<'a> {
 
 /// The treatment of a retired worker after its data has moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Afterwards {
+pub enum AfterRetirement {
     /// The worker stays registered with the status `closing_gracefully`, and
     /// gets no more tasks. The scheduler continues to count its results: when
     /// another worker is retired while this one is still registered, results
@@ -220,13 +222,13 @@ impl Scheduler {
 
     /// Retires the workers at these addresses, which the scheduler then removes.
     /// Shorthand for [`retire_workers`](Self::retire_workers) with
-    /// [`Afterwards::Forget`].
+    /// [`AfterRetirement::Forget`].
     ///
     /// # Errors
     ///
     /// Returns an error if the call fails.
-    pub async fn retire(&mut self, addresses: &[String]) -> Result<Vec<Retired>, Error> {
-        self.retire_workers(Workers::Addresses(addresses), Afterwards::Forget)
+    pub async fn retire(&mut self, addresses: &[String]) -> Result<Vec<RetiredWorker>, Error> {
+        self.retire_workers(Workers::Addresses(addresses), AfterRetirement::Forget)
             .await
     }
 
@@ -245,8 +247,8 @@ impl Scheduler {
     pub async fn retire_workers(
         &mut self,
         workers: Workers<'_>,
-        afterwards: Afterwards,
-    ) -> Result<Vec<Retired>, Error> {
+        afterwards: AfterRetirement,
+    ) -> Result<Vec<RetiredWorker>, Error> {
         #[derive(Serialize)]
         struct Arguments<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -265,8 +267,8 @@ impl Scheduler {
         let arguments = Arguments {
             workers,
             names,
-            close_workers: afterwards == Afterwards::Close,
-            remove: afterwards != Afterwards::Stay,
+            close_workers: afterwards == AfterRetirement::Close,
+            remove: afterwards != AfterRetirement::Stay,
         };
         let name = "retire_workers";
         match self
@@ -320,7 +322,7 @@ impl Scheduler {
         name: &'static str,
         request: &[u8],
         limit: Duration,
-    ) -> Result<Received, Error> {
+    ) -> Result<ReplyBytes, Error> {
         // Taken out while in use: the connection can't be used again if the future is dropped midway.
         if let Some(mut connection) = self.connection.take() {
             match connection.call(name, request, limit).await {

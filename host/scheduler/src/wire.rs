@@ -22,7 +22,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::budget::{CHUNK, Exhausted, Share};
+use crate::budget::{BudgetExhausted, CHUNK, Share};
 
 /// A failure to read a message.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +142,7 @@ pub(crate) async fn read_rest(
     while missing > 0 {
         let piece = missing.min(CHUNK as u64);
         let covered = share.cover(frame.len() + piece as usize).await;
-        covered.map_err(|Exhausted| WireError::NoneLeft)?;
+        covered.map_err(|BudgetExhausted| WireError::NoneLeft)?;
         grow(&mut frame, piece as usize);
         let read = reader.take(piece).read_to_end(&mut frame).await?;
         missing -= read as u64;

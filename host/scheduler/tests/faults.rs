@@ -5,7 +5,9 @@ mod support;
 
 use std::time::Duration;
 
-use dask_operator_scheduler::{Address, Budget, Client, Error, ErrorKind, FactsRequest, Options, Phase, Scheme, wire};
+use dask_operator_scheduler::{
+    Address, Budget, Client, Error, ErrorKind, FactsRequest, Options, Phase, Scheme, wire,
+};
 use rstest::rstest;
 use support::{LONG, greet, hang, recorded, request, scheduler, scheduler_within, server, write};
 use tokio::io::AsyncReadExt;

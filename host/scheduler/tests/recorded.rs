@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use dask_operator_scheduler::{Afterwards, Attribute, Error, FactsRequest, Scheduler, Workers};
+use dask_operator_scheduler::{AfterRetirement, Attribute, Error, FactsRequest, Scheduler, Workers};
 use rstest::rstest;
 use serde::Deserialize;
 use support::{RELEASES, recorded, request, scheduler, server, write};
@@ -188,11 +188,11 @@ async fn requests_have_the_form_that_dask_expects() {
     scheduler.workers_to_close(7, Attribute::Address).await.unwrap();
     scheduler.retire(&one).await.unwrap();
     scheduler
-        .retire_workers(Workers::Names(&one), Afterwards::Close)
+        .retire_workers(Workers::Names(&one), AfterRetirement::Close)
         .await
         .unwrap();
     scheduler
-        .retire_workers(Workers::Addresses(&one), Afterwards::Stay)
+        .retire_workers(Workers::Addresses(&one), AfterRetirement::Stay)
         .await
         .unwrap();
     // An empty selection sends no request, because Dask could take it for all workers.
