@@ -199,8 +199,13 @@ impl Simulation {
     ) -> Result<Result<Plan, Vec<RefusalReason>>, Failure> {
         let parent = Parent::from_object(&serde_json::from_str(&observation.parent)?)?;
         let refusal = |field: String, message: String| RefusalReason { field, message };
-        let refusals = match self.plugins.evaluator(kind).plan(&parent, observation, None) {
-            Ok(evaluated) => return Ok(Ok(evaluated.plan)),
+        let mut plan = Plan::default();
+        let evaluated = self
+            .plugins
+            .evaluator(kind)
+            .plan_and_inspect(&parent, observation, None, |last| plan = last.clone());
+        let refusals = match evaluated {
+            Ok(_) => return Ok(Ok(plan)),
             Err(PlanError::Call { failure, .. }) => return Err(failure),
             Err(PlanError::Invalid(findings)) => findings
                 .into_iter()

@@ -56,12 +56,18 @@ pub fn kind(kind: contract::ResourceKind) -> plan::ResourceKind {
     plan::ResourceKind::new(kind.api_version, kind.kind)
 }
 
+/// Converts the key of a child into the gate's type.
+#[must_use]
+pub fn child_key(key: contract::ChildKey) -> plan::ChildKey {
+    plan::ChildKey {
+        kind: plan::ResourceKind::new(key.api_version, key.kind),
+        name: key.name,
+    }
+}
+
 fn child(child: contract::DesiredChild) -> plan::DesiredChild {
     plan::DesiredChild {
-        key: plan::ChildKey {
-            kind: plan::ResourceKind::new(child.key.api_version, child.key.kind),
-            name: child.key.name,
-        },
+        key: child_key(child.key),
         action: match child.action {
             contract::ChildAction::Keep => plan::Action::Keep,
             contract::ChildAction::Create(object) => plan::Action::Create(object),

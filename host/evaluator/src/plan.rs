@@ -42,9 +42,7 @@ pub struct Reviewable(Plan);
 /// A plan that the policies have reviewed.
 #[derive(Debug)]
 pub struct Evaluated {
-    /// The plan in the form of the contract, as the policies left it.
-    pub plan: Plan,
-    /// The same plan as the gate passed it.
+    /// The plan as the gate passed it.
     pub checked: CheckedPlan,
     /// Remarks of the policies in monitor mode.
     pub remarks: Vec<Remark>,
@@ -74,21 +72,35 @@ impl Evaluator {
         observation: &Observation,
         max_bytes: Option<usize>,
     ) -> Result<Evaluated, PlanError> {
+        self.plan_and_inspect(parent, observation, max_bytes, |_| ())
+    }
+
+    /// Plans like [`Evaluator::plan`], and passes the plan in the form of the contract to `inspect` before each check by the gate.
+    /// In the last call, the plan is as the policies left it.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`Evaluator::plan`].
+    pub fn plan_and_inspect(
+        &self,
+        parent: &Parent,
+        observation: &Observation,
+        max_bytes: Option<usize>,
+        mut inspect: impl FnMut(&Plan),
+    ) -> Result<Evaluated, PlanError> {
         let world = ObservedState::of(observation);
         let unchecked = self.ask(observation)?;
         within(unchecked.plan(), max_bytes)?;
-        let plan = unchecked.plan().clone();
+        inspect(unchecked.plan());
         let reviewable = match unchecked.check(self, parent, &world)? {
             Checked::Passed(checked) => {
                 return Ok(Evaluated {
-                    plan,
                     checked,
                     remarks: Vec::new(),
                 });
             }
             Checked::ToReview(reviewable) => reviewable,
         };
-        drop(plan);
         let (in_review, children) = reviewable.into_review();
         let reviewed = review(
             &self.policies,
@@ -98,14 +110,10 @@ impl Evaluator {
             observation.now,
         )?;
         let reviewed = in_review.end(reviewed);
-        within(&reviewed.plan, max_bytes)?;
-        let plan = reviewed.plan.clone();
+        within(reviewed.plan(), max_bytes)?;
+        inspect(reviewed.plan());
         let (checked, remarks) = reviewed.check(self, parent, &world)?;
-        Ok(Evaluated {
-            plan,
-            checked,
-            remarks,
-        })
+        Ok(Evaluated { checked, remarks })
     }
 
     /// Calls the logic plugin for a plan.
@@ -236,10 +244,11 @@ fn within(plan: &Plan, max_bytes: Option<usize>) -> Result<(), PlanError> {
 /// Returns whether a plan would write something: children to apply, children to create that do not exist, existing children that
 /// are not in the plan, or changes other than children.
 fn writes(plan: &Plan, world: &impl World) -> bool {
-    let planned: HashSet<ChildKey> = plan.children.iter().map(|child| world::key(&child.key)).collect();
+    let key = |child: &DesiredChild| convert::child_key(child.key.clone());
+    let planned: HashSet<ChildKey> = plan.children.iter().map(key).collect();
     let changes = plan.children.iter().any(|child| match child.action {
         ChildAction::Keep => false,
-        ChildAction::Create(_) => !world.has_child(&world::key(&child.key)),
+        ChildAction::Create(_) => !world.has_child(&key(child)),
         ChildAction::Apply(_) => true,
     });
     let deletes = || world.children().any(|key| !planned.contains(&key));

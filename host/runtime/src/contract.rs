@@ -50,5 +50,22 @@ impl ObservedObject {
     }
 }
 
+impl Default for Plan {
+    /// Returns a plan without children and with an empty status.
+    fn default() -> Self {
+        Self {
+            children: Vec::new(),
+            status: "{}".to_owned(),
+            conditions: Vec::new(),
+            events: Vec::new(),
+            owner: None,
+            scale: Vec::new(),
+            delete_parent: None,
+            requeue_after: None,
+            scheduler: None,
+        }
+    }
+}
+
 /// Answer of a logic component to a successful call: a value, or the component's own error.
 pub type Answer<T> = Result<T, Error>;

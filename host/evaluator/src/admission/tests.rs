@@ -84,14 +84,7 @@ impl Logic for TestLogic {
         });
         Ok(Ok(Plan {
             children: child.into_iter().collect(),
-            status: "{}".into(),
-            conditions: Vec::new(),
-            events: Vec::new(),
-            owner: None,
-            scale: Vec::new(),
-            delete_parent: None,
-            requeue_after: None,
-            scheduler: None,
+            ..Plan::default()
         }))
     }
 }

@@ -53,20 +53,6 @@ impl Rules for Reviews {
     }
 }
 
-fn empty() -> Plan {
-    Plan {
-        children: Vec::new(),
-        status: "{}".into(),
-        conditions: Vec::new(),
-        events: Vec::new(),
-        owner: None,
-        scale: Vec::new(),
-        delete_parent: None,
-        requeue_after: None,
-        scheduler: None,
-    }
-}
-
 fn child(kind: &str, name: &str, cluster: &str) -> DesiredChild {
     let object = json!({"metadata": {"labels": {"dask.org/cluster-name": cluster}}});
     DesiredChild {
@@ -80,7 +66,10 @@ fn child(kind: &str, name: &str, cluster: &str) -> DesiredChild {
 }
 
 fn with(children: Vec<DesiredChild>) -> Result<Answer<Plan>, Failure> {
-    Ok(Ok(Plan { children, ..empty() }))
+    Ok(Ok(Plan {
+        children,
+        ..Plan::default()
+    }))
 }
 
 fn one_pod() -> Result<Answer<Plan>, Failure> {
@@ -199,7 +188,7 @@ fn host_condition() -> Result<Answer<Plan>, Failure> {
             reason: "Mine".into(),
             message: String::new(),
         }],
-        ..empty()
+        ..Plan::default()
     }))
 }
 
@@ -235,8 +224,15 @@ fn plans_are_refused_with_the_reason(
 
 #[test]
 fn a_plan_that_passes_is_returned_in_both_forms() {
-    let evaluated = planned(&evaluator(one_pod), &[]).expect("a plan");
-    assert_eq!(evaluated.plan.children.len(), 1);
+    let parent = Parent::from_object(&cluster()).expect("a parent");
+    let mut inspected = Vec::new();
+    let evaluated = evaluator(one_pod)
+        .plan_and_inspect(&parent, &observation(&[]), None, |plan| {
+            inspected.push(plan.clone())
+        })
+        .expect("a plan");
+    assert_eq!(inspected.len(), 1);
+    assert_eq!(inspected[0].children.len(), 1);
     assert_eq!(evaluated.checked.children[0].key.to_string(), "Pod c-scheduler");
     assert_eq!(evaluated.remarks, []);
 }
@@ -249,6 +245,22 @@ fn policies_review_only_plans_that_write_something(#[case] children: &[&str], #[
     let (evaluator, calls) = reviewed(one_pod, Mode::Protect, |_| Review::Allow);
     assert!(planned(&evaluator, children).is_ok());
     assert_eq!(calls.load(Ordering::Relaxed), expected);
+}
+
+#[test]
+fn a_plan_is_inspected_as_the_policies_left_it() {
+    let add = |_: &ReviewRequest| {
+        let names = ["c-scheduler", "c-worker"];
+        Review::Change(names.map(|name| child("Pod", name, "c")).into())
+    };
+    let (evaluator, _) = reviewed(one_pod, Mode::Protect, add);
+    let parent = Parent::from_object(&cluster()).expect("a parent");
+    let mut inspected = Vec::new();
+    let evaluated = evaluator.plan_and_inspect(&parent, &observation(&[]), None, |plan| {
+        inspected.push(plan.children.len());
+    });
+    assert_eq!(evaluated.expect("a plan").checked.children.len(), 2);
+    assert_eq!(inspected, [1, 2]);
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::collections::HashSet;
 use dask_operator_core::gate::Observed;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_core::plan::{ChildKey, ResourceKind};
-use dask_operator_runtime::contract::{self, Observation, ObservedObject, SchedulerState};
+use dask_operator_core::plan::ChildKey;
+use dask_operator_runtime::contract::{Observation, ObservedObject, SchedulerState};
+
+use crate::convert;
 
 /// State that a plan is checked against.
 pub trait World: Observed {
@@ -28,7 +30,9 @@ impl<'a> ObservedState<'a> {
         let objects = observation.children.iter().flat_map(|kind| &kind.objects);
         Self {
             observation,
-            children: objects.map(|object| key(&object.key)).collect(),
+            children: objects
+                .map(|object| convert::child_key(object.key.clone()))
+                .collect(),
         }
     }
 
@@ -70,13 +74,5 @@ impl Observed for ObservedState<'_> {
 impl World for ObservedState<'_> {
     fn children(&self) -> impl Iterator<Item = ChildKey> {
         self.children.iter().cloned()
-    }
-}
-
-/// Converts the key of a child from the contract's type.
-pub(super) fn key(key: &contract::ChildKey) -> ChildKey {
-    ChildKey {
-        kind: ResourceKind::new(key.api_version.as_str(), key.kind.as_str()),
-        name: key.name.clone(),
     }
 }

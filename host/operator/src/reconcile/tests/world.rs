@@ -217,15 +217,8 @@ impl Logic for Fixed {
 
 pub(crate) fn empty() -> Plan {
     Plan {
-        children: Vec::new(),
         status: r#"{"phase":"Running"}"#.into(),
-        conditions: Vec::new(),
-        events: Vec::new(),
-        owner: None,
-        scale: Vec::new(),
-        delete_parent: None,
-        requeue_after: None,
-        scheduler: None,
+        ..Plan::default()
     }
 }
 
