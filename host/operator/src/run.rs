@@ -29,8 +29,8 @@ use crate::leader_election::leadership::Leading;
 use crate::legacy_env::Settings;
 use crate::plugins::defaults;
 use crate::plugins::{Manager, Parts};
-use crate::reconcile::Reconciler;
 use crate::reconcile::kopf;
+use crate::reconcile::{Dependencies, Reconciler};
 use crate::recording::Recording;
 use crate::schedulers::{NetworkClient, Schedulers};
 use crate::selection::Selection;
@@ -122,18 +122,18 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         tell,
     );
     let plugins = Arc::new(plugins);
-    let mut reconciler = Reconciler::new(
-        stores.clone(),
-        plugins.clone(),
-        schedulers,
-        writes.clone(),
-        events,
-        metrics.reconcile,
-    );
     let selection = Arc::new(Selection::new(args.namespace_selector.clone()));
-    reconciler.selection = selection.clone();
     let recording = Recording::new(args.record_requests.clone()).context("--record-requests")?;
-    reconciler.recording = recording.clone();
+    let reconciler = Reconciler::new(Dependencies {
+        stores: stores.clone(),
+        plugins: plugins.clone(),
+        schedulers,
+        writes: writes.clone(),
+        events,
+        metrics: metrics.reconcile,
+        selection: selection.clone(),
+        recording: recording.clone(),
+    });
 
     let (mark, marked) = mpsc::unbounded_channel();
     let controller = Arc::new(Controller::new(

@@ -35,7 +35,7 @@ use crate::health::Health;
 use crate::key::ParentKey;
 use crate::leader_election::{Lease, Lost};
 use crate::reconcile::kopf::Marked;
-use crate::reconcile::{Outcome, Reconciler, room};
+use crate::reconcile::{Outcome, Reconciler, memory_budget};
 use lists::first_lists;
 use passes::{BATCH, BATCH_STATUS, RecentReconciles};
 
@@ -368,10 +368,8 @@ impl Controller {
         let duration = start.elapsed();
         self.health.reconciled();
         let failed = matches!(outcome, Outcome::Failed(..));
-        if outcome != Outcome::NoRoom {
-            self.reconciler
-                .metrics
-                .reconciled(key.kind.kind(), !failed, duration);
+        if outcome != Outcome::OverBudget {
+            self.reconciler.metrics.reconciled(key.kind.kind(), !failed, duration);
             let mut recent = lock(&self.recent);
             let before = recent.remove(&key);
             if outcome != Outcome::Gone {
@@ -383,7 +381,7 @@ impl Controller {
                 lock(&self.backoff).succeeded(&key);
                 again
             }
-            Outcome::NoRoom => Some(room::RETRY_DELAY),
+            Outcome::OverBudget => Some(memory_budget::RETRY_DELAY),
             Outcome::Gone => {
                 lock(&self.backoff).succeeded(&key);
                 None

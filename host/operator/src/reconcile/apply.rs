@@ -1,227 +1,99 @@
-//! Writes the differences between the plan and the cluster: children are created, applied and deleted.
+//! Fourth step of a reconcile: carries out a plan. Sends requests to the API server.
+//!
+//! * [`children`]: creates, applies and deletes children.
+//! * [`parent`]: sets the owner of the parent, and deletes it.
+//! * [`scale`]: scales worker groups.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod children;
+mod parent;
+mod scale;
 
-use dask_operator_core::category::{Cause, Retry};
-use dask_operator_core::memo::Answer;
-use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{ChildKey, ResourceKind};
-use dask_operator_core::predecessor;
-use futures::{StreamExt, stream};
+use std::sync::Arc;
 
-use super::Reconciler;
-use super::pace::{Account, Count, MAX_WRITES};
-use super::room::Share;
-use crate::client::error::WriteError;
+use dask_operator_core::gate::CheckedPlan;
+use tokio::time::Instant;
+
+use crate::cache::Stores;
 use crate::client::object::Object;
-use crate::client::resource::Kind;
-use crate::client::writer::Precondition;
-use crate::key::ParentKey;
-use crate::reconcile::diff::Change;
-use crate::reconcile::outcome::{Failures, Written, Wrote};
-use crate::threads::Load;
+use crate::client::writer::Writes;
+use crate::key::{ClusterKey, ParentKey};
+use crate::reconcile::diff::Diff;
+use crate::reconcile::outcome::ApplySummary;
+use crate::reconcile::problem::Problem;
+use crate::reconcile::response_cache::ResponseCache;
+use crate::reconcile::write_budget::{TotalLimit, WriteBudget};
+use crate::schedulers::Schedulers;
+use crate::threads::aside::Aside;
 
-impl Reconciler {
-    /// Writes all changes, many at once. A failure does not stop the other changes, unless it would affect all
-    /// creations of the same kind. `wanted` is the number of children in the plan. `share` is the memory reserved for
-    /// the changes: that of the texts of a thousand pods is released as they are created, the rest after the last
-    /// change.
-    pub(super) async fn write_children(
-        &self,
-        key: &ParentKey,
-        parent: &Parent,
-        account: &Account,
-        wanted: usize,
-        to_do: Vec<Change>,
-        mut share: Share,
-    ) -> Written {
-        let mut written = Written::default();
-        let failures = Mutex::new(Failures::default());
-        let failures = || failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let results = stream::iter(to_do).map(async |change| {
-            let kind = change.kind().clone();
-            let creates = matches!(change, Change::Create(..));
-            let bytes = change.text_bytes();
-            if creates && failures().are_blocked(&kind) {
-                return (bytes, None);
-            }
-            let result = self.write_child(key, parent, account, wanted, change).await;
-            match &result {
-                Err(error) => failures().add(kind, error.cause),
-                Ok(Wrote::Withheld(_)) if creates => failures().withhold(kind),
-                Ok(_) => {}
-            }
-            (bytes, Some(result))
-        });
-        let mut results = std::pin::pin!(results.buffer_unordered(self.writes.in_flight()));
-        while let Some((bytes, result)) = results.next().await {
-            share.reduce(share.bytes().saturating_sub(bytes));
-            match result {
-                Some(Ok(wrote)) => written.add(wrote),
-                Some(Err(error)) => written.errors.push(error),
-                None => {}
-            }
+/// Writes children, worker groups and parents.
+pub(crate) struct Applier {
+    /// Informer cache, which receives the written objects.
+    pub(super) stores: Stores,
+    /// Receives the scheduler requests of plans.
+    pub(super) schedulers: Schedulers,
+    /// Sends the write requests.
+    pub(super) writes: Writes,
+    /// Limits the number of writes.
+    pub(super) budget: WriteBudget,
+    /// Stores the responses to applies.
+    pub(super) responses: ResponseCache,
+    /// Threads for work that depends on tenants' input.
+    pub(super) aside: Aside,
+}
+
+/// A plan that was applied, as far as possible.
+pub(crate) struct Applied {
+    /// The parent in its newest version.
+    pub(crate) object: Arc<Object>,
+    /// The plan without its children.
+    pub(crate) plan: CheckedPlan,
+    /// Violations that policies in monitor mode reported.
+    pub(crate) violations: Option<Problem>,
+    /// Results of the writes.
+    pub(crate) summary: ApplySummary,
+    /// Start of the writes.
+    pub(crate) start: Instant,
+}
+
+impl Applier {
+    /// Carries out the plan, except for the report and the deletion of the parent. `object` is the parent. A failure does
+    /// not stop the other writes.
+    pub(crate) async fn apply(&self, key: &ParentKey, object: Arc<Object>, diff: Diff) -> Applied {
+        let start = Instant::now();
+        let Diff {
+            input,
+            mut plan,
+            children,
+            changes,
+            violations,
+            reservation,
+        } = diff;
+        let (parent, observed) = (&input.parent, &input.observed);
+        let present = observed.all().filter(|(_, child)| !child.terminating).count();
+        let total = TotalLimit::new(parent, children.max(present));
+        let mut summary = self
+            .apply_children(key, parent, &total, children, changes, reservation)
+            .await;
+        let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
+        self.schedulers.want(&cluster, key, plan.scheduler.take());
+        for scale in &plan.scale {
+            summary.add(self.scale(observed, &total, scale).await);
         }
-        written
+        let object = match &plan.owner {
+            Some(owner) => self.adopt(key, &total, object, owner, &mut summary).await,
+            None => object,
+        };
+        Applied {
+            object,
+            plan,
+            violations,
+            summary,
+            start,
+        }
     }
 
-    /// Writes one change to a child of `parent`, whose plan has `wanted` children, unless there are too many writes. A
-    /// failed write that is not retried at once does not count, because it has its own back-off.
-    async fn write_child(
-        &self,
-        key: &ParentKey,
-        parent: &Parent,
-        account: &Account,
-        wanted: usize,
-        change: Change,
-    ) -> Result<Wrote, WriteError> {
-        let (id, most) = match &change {
-            // In one minute, each child may be created once and replaced once, and a few more may be created.
-            Change::Create(child, _) => {
-                let id = format!("{} creates {}", parent.uid, child.kind.kind);
-                (id, MAX_WRITES + 2 * wanted)
-            }
-            Change::Apply(_, _, Some(over)) => (over.uid.to_string(), MAX_WRITES),
-            Change::Apply(child, _, None) => (format!("{} applies {child}", parent.uid), MAX_WRITES),
-            Change::Delete(kind, object) => {
-                let id = format!("{} deletes {}/{}", parent.uid, kind.kind, object.name);
-                (id, MAX_WRITES)
-            }
-        };
-        let kind = change.kind().kind.clone();
-        let write = Count {
-            id,
-            most,
-            kind: &kind,
-        };
-        if let Err(wait) = self.admit(account, &write) {
-            return Ok(Wrote::Withheld(wait));
-        }
-        let sent = self.send_child(key, parent, change).await;
-        if let Err(error) = &sent
-            && error.retry() != Retry::Soon
-        {
-            self.take_back(account, &write);
-        }
-        sent.map(|()| Wrote::Done)
-    }
-
-    async fn send_child(&self, key: &ParentKey, parent: &Parent, change: Change) -> Result<(), WriteError> {
-        let known = |kind: &ResourceKind| {
-            let kinds = self.stores.kinds();
-            kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
-        };
-        let store = |kind: &ResourceKind| self.stores.of(kind);
-        match change {
-            Change::Create(child, object) => {
-                let kind = known(&child.kind);
-                let created = match self
-                    .writes
-                    .create(&kind, &key.namespace, &child.name, &object)
-                    .await
-                {
-                    Err(error) if error.cause == Cause::AlreadyExists => {
-                        self.existing_child(&kind, &child, parent).await?;
-                        return Err(error);
-                    }
-                    created => created?,
-                };
-                if let Some(store) = store(&child.kind) {
-                    store.wrote(created);
-                }
-            }
-            Change::Apply(child, object, over) => {
-                let kind = known(&child.kind);
-                let over = match over {
-                    Some(over) => Some(over),
-                    None => self.existing_child(&kind, &child, parent).await?,
-                };
-                let precondition = over.as_ref().map_or(Precondition::Absent, |over| {
-                    Precondition::Version(&over.resource_version)
-                });
-                let applied = self
-                    .writes
-                    .apply(&kind, &key.namespace, &object, precondition)
-                    .await;
-                let (answer, applied) = match applied {
-                    Err(error) if over.is_none() && matches!(error.cause, Cause::Stale | Cause::Taken) => {
-                        // Another client has created the object since: report its owner.
-                        self.existing_child(&kind, &child, parent).await?;
-                        return Err(error);
-                    }
-                    applied => applied?,
-                };
-                let uid = applied.uid.clone();
-                let entry = move || Answer::of(&object, &answer);
-                let entry = self.aside.run(&key.namespace, Load::Light, entry).await;
-                self.memory.lock().answers.keep(&uid, entry);
-                if let Some(store) = store(&child.kind) {
-                    store.wrote(applied);
-                }
-            }
-            Change::Delete(kind, object) => {
-                // A pod that has not started can be deleted without a drain, but it may have started since.
-                let version = object.has_not_started().then_some(&*object.resource_version);
-                match self.writes.delete(&known(&kind), &object, version).await {
-                    Ok(()) => {}
-                    // A conflict may mean that the object was created again, or that it was changed meanwhile and still
-                    // exists. If the kind is gone, the object is gone too.
-                    Err(error) if matches!(error.cause, Cause::Gone | Cause::KindNotServed) => {}
-                    Err(error) => return Err(error),
-                }
-                if let Some(store) = store(&kind) {
-                    store.deleted(&object);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks up the object that has the name of a child that was not observed. Returns `None` if there is none, or an
-    /// object that is a child nevertheless and may be applied over.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the object belongs to another owner, which would lose it if it became a child.
-    async fn existing_child(
-        &self,
-        kind: &Kind,
-        child: &ChildKey,
-        parent: &Parent,
-    ) -> Result<Option<Arc<Object>>, WriteError> {
-        let stored = self
-            .stores
-            .of(&child.kind)
-            .and_then(|store| store.get(&parent.namespace, &child.name));
-        // A watch shows only objects with the label.
-        let existing = match stored {
-            Some(existing) => existing,
-            None => match self.writes.look(kind, &parent.namespace, &child.name).await? {
-                Some(existing) => Arc::new(existing),
-                None => return Ok(None),
-            },
-        };
-        let what = format!("apply {child}");
-        let may_be_applied_over = match existing.controller() {
-            Some(owner) if *owner.uid != *parent.uid => Err(WriteError::owned_by_another(what, owner)),
-            // The previous operator creates worker groups first, and sets their owners afterwards.
-            None if child.kind.kind == DaskKind::WorkerGroup.kind()
-                && predecessor::makes(
-                    parent,
-                    &child.kind,
-                    &child.name,
-                    existing.component_label.as_deref(),
-                ) =>
-            {
-                Ok(())
-            }
-            // The operator waits for its deletion, as it does for an observed child.
-            _ if existing.is_child_of(&child.kind, parent) && existing.terminating => {
-                Err(WriteError::overtaken(what))
-            }
-            _ if existing.is_child_of(&child.kind, parent) => Ok(()),
-            _ => Err(WriteError::made_by_another(what)),
-        };
-        may_be_applied_over.map(|()| Some(existing))
+    /// Removes the stored responses for an object that is gone.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.responses.remove(uid);
     }
 }

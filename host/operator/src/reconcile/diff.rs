@@ -1,20 +1,90 @@
-//! Changes that have to be written to get from the observed to the desired state.
+//! Third step of a reconcile: computes the changes that lead from the observed to the planned state. Pure.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use dask_operator_core::draft::Draft;
-use dask_operator_core::finish::{Child, Finished};
+use dask_operator_core::finish::{Child, Finished, finish};
+use dask_operator_core::gate::CheckedPlan;
 use dask_operator_core::memo::Answers;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use serde_json::Value;
 
 use crate::client::object::Object;
-use crate::reconcile::observe::Observed;
+use crate::key::ParentKey;
+use crate::reconcile::memory_budget::Reservation;
+use crate::reconcile::observe::PlanInput;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::plan::Planned;
+use crate::reconcile::problem::Problem;
+use crate::reconcile::response_cache::ResponseCache;
+use crate::threads::aside::Aside;
+
+/// A plan, and the changes of children that it requires.
+pub(crate) struct Diff {
+    /// Input of the plan.
+    pub(crate) input: Arc<PlanInput>,
+    /// The plan without its children.
+    pub(crate) plan: CheckedPlan,
+    /// Number of planned children.
+    pub(crate) children: usize,
+    /// Changes that have to be written.
+    pub(crate) changes: Vec<ChildChange>,
+    /// Violations that policies in monitor mode reported.
+    pub(crate) violations: Option<Problem>,
+    /// Memory reserved for the plan until it has been applied.
+    pub(crate) reservation: Reservation,
+}
+
+/// Compares plans with the observed state.
+pub(crate) struct Differ {
+    responses: ResponseCache,
+    aside: Aside,
+}
+
+impl Differ {
+    /// Returns a differ that knows the `responses` to earlier applies, and compares on the threads `aside`.
+    pub(crate) fn new(responses: ResponseCache, aside: Aside) -> Self {
+        Self { responses, aside }
+    }
+
+    /// Computes the changes that have to be written for a plan.
+    pub(crate) async fn diff(&self, key: &ParentKey, planned: Planned) -> Diff {
+        let load = planned.reservation.load(&planned.input.observed.parent.json);
+        let responses = self.responses.clone();
+        let compare = move || Diff::of(planned, &responses);
+        self.aside.run(&key.namespace, load, compare).await
+    }
+}
+
+impl Diff {
+    fn of(planned: Planned, responses: &ResponseCache) -> Self {
+        let Planned {
+            input,
+            mut plan,
+            violations,
+            reservation,
+        } = planned;
+        let children: Vec<_> = std::mem::take(&mut plan.children)
+            .into_iter()
+            .map(|child| finish(&input.parent, child))
+            .collect();
+        let uids = input.observed.all().map(|(_, object)| &*object.uid);
+        let responses = responses.of(uids);
+        Self {
+            plan,
+            children: children.len(),
+            changes: diff(&input.observed, children, &responses),
+            violations,
+            reservation,
+            input,
+        }
+    }
+}
 
 /// One change of a child.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Change {
+pub(crate) enum ChildChange {
     /// Create this object, which does not exist.
     Create(ChildKey, Draft),
     /// Apply this object over the existing one, if there is one.
@@ -23,29 +93,49 @@ pub(crate) enum Change {
     Delete(ResourceKind, Arc<Object>),
 }
 
+impl ChildChange {
+    /// Returns the kind of the child.
+    pub(crate) fn kind(&self) -> &ResourceKind {
+        match self {
+            Self::Create(key, _) | Self::Apply(key, _, _) => &key.kind,
+            Self::Delete(kind, _) => kind,
+        }
+    }
+
+    /// Returns the number of bytes of text that the change has in memory.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Create(_, object) => object.text_bytes(),
+            Self::Apply(..) | Self::Delete(..) => 0,
+        }
+    }
+}
+
 /// Returns all changes that have to be written for `children`, deletions first.
 ///
 /// A child that is being deleted is waited for: its name is taken until it is gone.
 #[must_use]
-pub(crate) fn changes(observed: &Observed, children: Vec<Child>, answers: &Answers) -> Vec<Change> {
+pub(crate) fn diff(observed: &Observed, children: Vec<Child>, responses: &Answers) -> Vec<ChildChange> {
     let wanted: HashSet<_> = children.iter().map(|child| &child.key).collect();
     let unwanted = |(kind, object): (&ResourceKind, &Arc<Object>)| {
         let key = ChildKey {
             kind: kind.clone(),
             name: object.name.to_string(),
         };
-        (!object.terminating && !wanted.contains(&key)).then(|| Change::Delete(kind.clone(), object.clone()))
+        (!object.terminating && !wanted.contains(&key))
+            .then(|| ChildChange::Delete(kind.clone(), object.clone()))
     };
     let deletions: Vec<_> = observed.all().filter_map(unwanted).collect();
     let written = children.into_iter().filter_map(|child| {
         let existing = observed.child(&child.key);
         match (child.action, existing) {
             (Finished::Keep, _) | (Finished::Create(_), Some(_)) => None,
-            (Finished::Create(object), None) => Some(Change::Create(child.key, object)),
-            (Finished::Apply(object), None) => Some(Change::Apply(child.key, object, None)),
+            (Finished::Create(object), None) => Some(ChildChange::Create(child.key, object)),
+            (Finished::Apply(object), None) => Some(ChildChange::Apply(child.key, object, None)),
             (Finished::Apply(object), Some(existing)) => {
-                let done = existing.terminating || answers.in_sync(&existing.uid, &object, &existing.value());
-                (!done).then(|| Change::Apply(child.key, object, Some(existing.clone())))
+                let done =
+                    existing.terminating || responses.in_sync(&existing.uid, &object, &existing.value());
+                (!done).then(|| ChildChange::Apply(child.key, object, Some(existing.clone())))
             }
         }
     });
@@ -94,11 +184,11 @@ mod tests {
         }));
         let parent = Parent::from_object(&cluster.value()).unwrap_or_else(|error| panic!("{error}"));
         let observed = Observed::new(&stores, Arc::new(cluster), &parent, &[kind]);
-        let changes = changes(&observed, wanted, &Answers::default());
-        let text = |change: Change| match change {
-            Change::Create(key, _) => format!("create {key}"),
-            Change::Apply(key, _, over) => format!("apply {key} over {over:?}"),
-            Change::Delete(kind, object) => format!("delete {} {}", kind.kind, object.name),
+        let changes = diff(&observed, wanted, &Answers::default());
+        let text = |change: ChildChange| match change {
+            ChildChange::Create(key, _) => format!("create {key}"),
+            ChildChange::Apply(key, _, over) => format!("apply {key} over {over:?}"),
+            ChildChange::Delete(kind, object) => format!("delete {} {}", kind.kind, object.name),
         };
         changes.into_iter().map(text).collect()
     }

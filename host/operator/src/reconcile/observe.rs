@@ -1,259 +1,169 @@
-//! Observation: everything that a plan may depend on, gathered from the informer cache. Pure.
+//! First step of a reconcile: gathers what a plan may depend on from the informer cache, and records it for plugin authors
+//! if they enabled that. Sends no requests.
+//!
+//! The cost of this and of the two next steps grows with the input of tenants and their components, so none of it runs on
+//! the threads that serve requests.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use dask_operator_core::gate;
-use dask_operator_core::names::DASK_API_VERSION;
-use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{ChildKey, ResourceKind};
-use dask_operator_evaluator::convert;
-use dask_operator_evaluator::plan::World;
-use dask_operator_runtime::contract::{
-    self, Observation, ObservedKind, ObservedObject, SchedulerState, SchedulerWorker,
-};
+use dask_operator_core::parent::Parent;
+use dask_operator_evaluator::Evaluator;
+use dask_operator_evaluator::logic::LogicPlugin;
+use dask_operator_runtime::contract::Observation;
+use k8s_openapi::jiff::Timestamp;
 
 use crate::cache::Stores;
 use crate::client::object::Object;
-use crate::key::ParentKey;
+use crate::key::{ClusterKey, ParentKey};
+use crate::plugins::{Plugins, Subject};
+use crate::reconcile::memory_budget::Reservation;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::outcome::NoPlan;
+use crate::reconcile::problem::Problem;
+use crate::recording::Recording;
+use crate::schedulers::Schedulers;
+use crate::threads::aside::Aside;
 
-/// A parent with its children and related objects, at one moment.
-#[derive(Clone, Debug)]
-pub(crate) struct Observed {
-    /// The parent.
-    pub(crate) parent: Arc<Object>,
-    /// Children of each declared kind, in the order of their names.
-    pub(crate) children: Vec<(ResourceKind, Vec<Arc<Object>>)>,
-    /// Other objects that the interface promises.
-    pub(crate) related: Vec<(ResourceKind, Arc<Object>)>,
-    /// Nodes with taints that run pods of a worker group: name and JSON.
-    nodes: Vec<(Box<str>, Box<str>)>,
-    /// Facts from the Dask scheduler of the cluster.
-    pub(crate) scheduler: SchedulerState,
-    by_key: HashMap<ChildKey, Arc<Object>>,
-    /// Worker groups of the parent's cluster, by name.
-    worker_groups: HashMap<Box<str>, Arc<Object>>,
+/// Limit of the JSON that one component receives, in bytes: 20,000 pods, the maximum of a worker group, of 13 kB each. The
+/// component has it in its memory, and the operator has a second copy.
+pub(crate) const MAX_OBSERVATION_BYTES: usize = 256 << 20;
+
+/// Input of a plan, against which the plan is also checked.
+pub(crate) struct PlanInput {
+    /// Resource that owns the planned children.
+    pub(crate) parent: Parent,
+    /// Observed state.
+    pub(crate) observed: Observed,
+    /// Time of the observation, in milliseconds since 1970.
+    pub(crate) now: i64,
+    /// The logic plugin and the policies that apply.
+    pub(crate) evaluator: Evaluator,
 }
 
-impl Observed {
-    /// Observes `object`, whose component declares children of `kinds`.
-    #[must_use]
-    pub(crate) fn new(stores: &Stores, object: Arc<Object>, parent: &Parent, kinds: &[ResourceKind]) -> Self {
-        let children: Vec<_> = kinds
-            .iter()
-            .map(|kind| {
-                let mut owned = stores
-                    .of(kind)
-                    .map(|store| store.owned_by(&parent.namespace, &parent.uid))
-                    .unwrap_or_default();
-                owned.retain(|child| child.is_child_of(kind, parent));
-                (kind.clone(), owned)
-            })
-            .collect();
-        let keyed = |(kind, objects): &(ResourceKind, Vec<Arc<Object>>)| {
-            let key = |object: &Arc<Object>| ChildKey {
-                kind: kind.clone(),
-                name: object.name.to_string(),
-            };
-            objects
-                .iter()
-                .map(|object| (key(object), object.clone()))
-                .collect::<Vec<_>>()
-        };
-        let by_key = children.iter().flat_map(keyed).collect();
-        let nodes = match parent.kind {
-            DaskKind::WorkerGroup => nodes(stores, children.iter().flat_map(|(_, objects)| objects)),
-            DaskKind::Cluster | DaskKind::Job | DaskKind::Autoscaler => Vec::new(),
-        };
-        let groups = stores.of_cluster(DaskKind::WorkerGroup, &parent.namespace, &parent.cluster);
-        let related = related(stores, parent, &groups);
+/// Request for a plan.
+pub(crate) struct PlanRequest {
+    /// Input of the plan.
+    pub(crate) input: PlanInput,
+    /// The same input in the form that the component receives.
+    pub(crate) observation: Observation,
+    /// Memory reserved for the input.
+    pub(crate) reservation: Reservation,
+}
+
+/// Gathers the input of plans.
+#[derive(Clone)]
+pub(crate) struct Observer {
+    stores: Stores,
+    plugins: Arc<Plugins>,
+    schedulers: Schedulers,
+    recording: Recording,
+    aside: Aside,
+    /// Limit of the JSON that one component receives, in bytes.
+    pub(crate) max_bytes: usize,
+}
+
+impl Observer {
+    /// Returns an observer with the limit [`MAX_OBSERVATION_BYTES`].
+    pub(crate) fn new(
+        stores: Stores,
+        plugins: Arc<Plugins>,
+        schedulers: Schedulers,
+        recording: Recording,
+        aside: Aside,
+    ) -> Self {
         Self {
-            parent: object,
-            children,
-            related,
-            nodes,
-            scheduler: SchedulerState::NotAsked,
-            by_key,
-            worker_groups: groups
-                .into_iter()
-                .map(|group| (group.name.clone(), group))
-                .collect(),
+            stores,
+            plugins,
+            schedulers,
+            recording,
+            aside,
+            max_bytes: MAX_OBSERVATION_BYTES,
         }
     }
 
-    /// Returns a worker group of the parent's cluster, as it was observed.
-    #[must_use]
-    pub(crate) fn worker_group(&self, name: &str) -> Option<&Arc<Object>> {
-        self.worker_groups.get(name)
+    /// Gathers the input of a plan for `object`. `reservation` is the memory that is reserved so far.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object is invalid, if no component can plan for it, or if the input is too large.
+    pub(crate) async fn observe(
+        &self,
+        key: &ParentKey,
+        object: Arc<Object>,
+        reservation: Reservation,
+    ) -> Result<PlanRequest, NoPlan> {
+        let load = reservation.load(&object.json);
+        let (observer, owned) = (self.clone(), key.clone());
+        let gather = move || observer.gather(&owned, object, reservation);
+        self.aside.run(&key.namespace, load, gather).await
     }
 
-    /// Returns a child as it was observed.
-    #[must_use]
-    pub(crate) fn child(&self, key: &ChildKey) -> Option<&Arc<Object>> {
-        self.by_key.get(key)
-    }
-
-    /// Returns all children.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&ResourceKind, &Arc<Object>)> {
-        self.children
-            .iter()
-            .flat_map(|(kind, objects)| objects.iter().map(move |object| (kind, object)))
-    }
-
-    /// Returns the size of the JSON of all children and related objects, in bytes.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
-        let children = self.all().map(|(_, object)| object);
-        let related = self.related.iter().map(|(_, object)| object);
-        children.chain(related).map(|object| object.json.len()).sum()
-    }
-
-    /// Returns the approximate memory of the facts from the Dask scheduler, in bytes.
-    #[must_use]
-    pub(crate) fn scheduler_bytes(&self) -> usize {
-        let SchedulerState::Facts(facts) = &self.scheduler else {
-            return 0;
+    fn gather(
+        &self,
+        key: &ParentKey,
+        object: Arc<Object>,
+        mut reservation: Reservation,
+    ) -> Result<PlanRequest, NoPlan> {
+        let parent = object.parent(key.kind);
+        let parent = parent.map_err(|error| Problem::invalid(error.to_string()))?;
+        let evaluator = self.evaluator(key, &object)?;
+        let plugin = &evaluator.logic;
+        tracing::Span::current().record("plugin", &plugin.title);
+        self.check_listings(key, plugin)?;
+        let mut observed = Observed::new(&self.stores, object, &parent, &plugin.child_kinds);
+        let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
+        let bytes = observed.bytes();
+        if bytes > self.max_bytes {
+            return Err(Problem::too_large(&plugin.title, self.max_bytes).into());
+        }
+        observed.scheduler = self.schedulers.state(&cluster, key);
+        // The component has a copy of the scheduler's facts.
+        reservation.extend(bytes + observed.parent.json.len() + 2 * observed.scheduler_bytes())?;
+        let input = PlanInput {
+            parent,
+            observed,
+            now: Timestamp::now().as_millisecond(),
+            evaluator,
         };
-        let bytes = |worker: &SchedulerWorker| {
-            worker.address.len() + worker.name.len() + worker.status.len() + size_of::<SchedulerWorker>()
+        let observation = input.observation();
+        self.recording
+            .observation(key.kind.kind(), &key.namespace, &key.name, &observation);
+        Ok(PlanRequest {
+            input,
+            observation,
+            reservation,
+        })
+    }
+
+    /// Returns the logic plugin and the policies that apply to a resource.
+    fn evaluator(&self, key: &ParentKey, object: &Object) -> Result<Evaluator, Problem> {
+        let labels = object.labels();
+        let subject = Subject {
+            kind: key.kind,
+            namespace: &key.namespace,
+            labels: &labels,
         };
-        facts.workers.iter().map(bytes).sum()
+        let evaluator = self.plugins.evaluator(&subject);
+        evaluator.map_err(|error| Problem::plugin(&error))
     }
 
-    /// Returns the observation that the component receives. `now` is in milliseconds since 1970.
-    #[must_use]
-    pub(crate) fn observation(&self, parent: &Parent, now: i64, settings: &str) -> Observation {
-        let observed = |(kind, objects): &(ResourceKind, Vec<Arc<Object>>)| ObservedKind {
-            kind: convert::contract_kind(kind),
-            objects: objects
-                .iter()
-                .map(|object| observed_object(kind, object))
-                .collect(),
-        };
-        Observation {
-            parent: self.parent.json.to_string(),
-            children: self.children.iter().map(observed).collect(),
-            related: self
-                .related
-                .iter()
-                .map(|(kind, object)| observed_object(kind, object))
-                .chain(self.nodes.iter().map(|(name, json)| observed_node(name, json)))
-                .collect(),
-            scheduler: self.scheduler.clone(),
-            now,
-            seed: parent.seed(),
-            settings: settings.to_owned(),
+    /// Checks that the children of every kind that a component declares are listed: a component would regard children
+    /// that it can't see as missing.
+    fn check_listings(&self, key: &ParentKey, plugin: &LogicPlugin) -> Result<(), Problem> {
+        let listings = self.stores.listings();
+        for kind in &plugin.child_kinds {
+            if let Some(why) = listings.hindrance(kind, &key.namespace) {
+                return Err(Problem::not_listed(&plugin.title, kind, &why));
+            }
         }
+        Ok(())
     }
 }
 
-impl gate::Observed for Observed {
-    fn has_child(&self, key: &ChildKey) -> bool {
-        self.by_key.contains_key(key)
-    }
-
-    fn has_worker_group(&self, name: &str) -> bool {
-        self.worker_group(name).is_some()
-    }
-
-    fn dask_workers(&self) -> HashSet<&str> {
-        match &self.scheduler {
-            SchedulerState::Facts(facts) => facts
-                .workers
-                .iter()
-                .map(|worker| worker.address.as_str())
-                .collect(),
-            SchedulerState::NotAsked | SchedulerState::Unreachable(_) => HashSet::new(),
-        }
-    }
-
-    fn has_cluster(&self, uid: &str) -> bool {
-        let mut clusters = self
-            .related
-            .iter()
-            .filter(|(kind, _)| DaskKind::from_kind(&kind.kind) == Some(DaskKind::Cluster));
-        clusters.any(|(_, cluster)| *cluster.uid == *uid)
+impl PlanInput {
+    /// Returns the input in the form that the component receives.
+    fn observation(&self) -> Observation {
+        self.observed
+            .observation(&self.parent, self.now, &self.evaluator.logic.settings)
     }
 }
-
-impl World for Observed {
-    fn children(&self) -> impl Iterator<Item = ChildKey> {
-        self.by_key.keys().cloned()
-    }
-}
-
-/// Returns the objects other than children that `wit/` promises.
-fn related(stores: &Stores, parent: &Parent, groups: &[Arc<Object>]) -> Vec<(ResourceKind, Arc<Object>)> {
-    let dask = |kind: DaskKind| ResourceKind::new(DASK_API_VERSION, kind.kind());
-    let cluster = || {
-        let found = stores.parent(&ParentKey::new(
-            DaskKind::Cluster,
-            &parent.namespace,
-            &parent.cluster,
-        ));
-        found.map(|object| (dask(DaskKind::Cluster), object))
-    };
-    let groups = groups
-        .iter()
-        .map(|object| (dask(DaskKind::WorkerGroup), object.clone()));
-    match parent.kind {
-        DaskKind::Cluster => groups
-            .filter(|(kind, group)| !group.is_child_of(kind, parent))
-            .collect(),
-        DaskKind::WorkerGroup => cluster().into_iter().collect(),
-        DaskKind::Job => Vec::new(),
-        DaskKind::Autoscaler => {
-            let schedulers = stores.schedulers(&parent.namespace, &parent.cluster);
-            let schedulers = schedulers
-                .into_iter()
-                .map(|pod| (ResourceKind::new("v1", "Pod"), pod));
-            let others = stores.of_cluster(DaskKind::Autoscaler, &parent.namespace, &parent.cluster);
-            let others = others
-                .into_iter()
-                .filter(|other| *other.uid != *parent.uid)
-                .map(|other| (dask(DaskKind::Autoscaler), other));
-            cluster()
-                .into_iter()
-                .chain(groups)
-                .chain(schedulers)
-                .chain(others)
-                .collect()
-        }
-    }
-}
-
-/// Returns the nodes of these pods that have taints, each once.
-fn nodes<'a>(stores: &Stores, pods: impl Iterator<Item = &'a Arc<Object>>) -> Vec<(Box<str>, Box<str>)> {
-    let names: BTreeSet<&str> = pods.filter_map(|pod| pod.node.as_deref()).collect();
-    let tainted = |name: &str| Some((name.into(), stores.nodes().tainted(name)?));
-    names.into_iter().filter_map(tainted).collect()
-}
-
-fn observed_node(name: &str, json: &str) -> ObservedObject {
-    ObservedObject {
-        key: contract::ChildKey {
-            api_version: "v1".to_owned(),
-            kind: "Node".to_owned(),
-            name: name.to_owned(),
-        },
-        uid: String::new(),
-        terminating: false,
-        object: json.to_owned(),
-    }
-}
-
-fn observed_object(kind: &ResourceKind, object: &Object) -> ObservedObject {
-    ObservedObject {
-        key: contract::ChildKey {
-            api_version: kind.api_version.clone(),
-            kind: kind.kind.clone(),
-            name: object.name.to_string(),
-        },
-        uid: object.uid.to_string(),
-        terminating: object.terminating,
-        object: object.json.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests;

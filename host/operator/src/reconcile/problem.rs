@@ -1,4 +1,4 @@
-//! Problems with a resource or with the execution of its plan, as conditions and events.
+//! Problems with a resource or with the execution of its plan, as conditions and events. Pure.
 
 use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::conditions::{
@@ -13,6 +13,7 @@ use dask_operator_runtime::contract;
 use serde_json::Value;
 
 use crate::client::error::WriteError;
+use crate::client::object::Object;
 use crate::plugins::PluginError;
 
 /// Limit of a condition's message, in bytes.
@@ -22,7 +23,7 @@ const MAX_MESSAGE: usize = 2048;
 const MIN_FAILURES: u32 = 5;
 
 /// A problem, as a condition and, if it is new, an event.
-pub(crate) struct Trouble {
+pub(crate) struct Problem {
     pub(crate) condition: &'static str,
     pub(crate) reason: String,
     pub(crate) message: String,
@@ -31,7 +32,7 @@ pub(crate) struct Trouble {
     pub(crate) retry: Retry,
 }
 
-impl Trouble {
+impl Problem {
     /// Reports that there is no plan.
     pub(crate) fn plan(error: PlanError) -> Self {
         match error {
@@ -132,12 +133,29 @@ impl Trouble {
     }
 
     /// Reports the remarks of policies in monitor mode. `None` if there are none.
-    pub(crate) fn remarks(remarks: &[Remark]) -> Option<Self> {
+    pub(crate) fn violations(remarks: &[Remark]) -> Option<Self> {
         let said: Vec<_> = remarks.iter().map(|remark| remark.message.as_str()).collect();
         (!said.is_empty()).then(|| Self {
             condition: POLICY_VIOLATED,
             reason: "Monitored".into(),
             message: said.join("; "),
+            is_fatal: false,
+            retry: Retry::BackOff,
+        })
+    }
+
+    /// Returns the violations that policies in monitor mode reported about an earlier plan: they still apply to the objects
+    /// of that plan.
+    pub(crate) fn previous_violations(parent: &Object) -> Option<Self> {
+        let value = parent.without_spec();
+        let conditions = value["status"]["conditions"].as_array()?;
+        let reported = conditions
+            .iter()
+            .find(|condition| condition["type"] == POLICY_VIOLATED)?;
+        Some(Self {
+            condition: POLICY_VIOLATED,
+            reason: reported["reason"].as_str()?.to_owned(),
+            message: reported["message"].as_str()?.to_owned(),
             is_fatal: false,
             retry: Retry::BackOff,
         })

@@ -1,123 +1,99 @@
-//! Reports about a resource: its status, and events.
+//! Last step of a reconcile: writes the status, and publishes events. Sends requests to the API server.
+
+mod status_update;
 
 use std::sync::Arc;
 
 use dask_operator_core::category::Retry;
-use dask_operator_core::conditions;
-use dask_operator_core::parent::DaskKind;
-use dask_operator_core::plan::{Condition, Event};
-use dask_operator_core::status;
-use k8s_openapi::jiff::Timestamp;
-use serde_json::{Map, Value};
+use dask_operator_core::plan::Event;
 use tracing::warn;
 
-use super::{Outcome, Reconciler};
+use crate::cache::Stores;
 use crate::client::error::WriteError;
+use crate::client::events::Events;
 use crate::client::object::Object;
 use crate::client::resource::Kind;
+use crate::client::writer::Writes;
 use crate::key::ParentKey;
-use crate::reconcile::outcome::{Written, Wrote};
-use crate::reconcile::problem::Trouble;
+use crate::reconcile::apply::Applied;
+use crate::reconcile::outcome::{ApplySummary, Outcome, Reported, WriteOutcome};
+use crate::reconcile::pending_status::PendingStatuses;
+use crate::reconcile::problem::Problem;
+use crate::reconcile::write_budget::WriteBudget;
 use crate::threads::Load;
+use crate::threads::aside::Aside;
+use status_update::{PlanReport, StatusUpdate};
 
-/// Report of a plan and of its execution.
-pub(super) struct PlanReport {
-    /// Status without conditions.
-    pub(super) status: Map<String, Value>,
-    /// Conditions of the plan.
-    pub(super) conditions: Vec<Condition>,
-    /// Events of the plan.
-    pub(super) events: Vec<Event>,
-    /// Problems of the plan and of its execution.
-    pub(super) troubles: Vec<Trouble>,
+/// Writes statuses and publishes events.
+pub(crate) struct Reporter {
+    stores: Stores,
+    writes: Writes,
+    events: Events,
+    budget: WriteBudget,
+    pending: PendingStatuses,
+    aside: Aside,
 }
 
-/// Status that is to be written, with the present one.
-pub(super) struct Report {
-    /// The whole desired status.
-    wanted: Value,
-    /// The present status, or the one that is only remembered.
-    before: Value,
-    /// True if both statuses are equal.
-    is_same: bool,
-    /// Events that are published with the status.
-    events: Vec<Event>,
-}
-
-impl Report {
-    /// Returns the report of an executed plan. New problems come before the plan's events.
-    pub(super) fn of_plan(kind: DaskKind, object: &Object, plan_report: PlanReport) -> Self {
-        let value = object.without_spec();
-        let mut conditions = plan_report.conditions;
-        conditions.extend(plan_report.troubles.iter().map(Trouble::as_condition));
-        let wanted = status::desired(&plan_report.status, &conditions, &value, &now());
-        let mut report = Self::new(kind, value, wanted, &plan_report.troubles);
-        report.events.extend(plan_report.events);
-        report
-    }
-
-    /// Returns the report of a resource without a plan: the rest of its status does not change.
-    pub(super) fn of_trouble(kind: DaskKind, object: &Object, trouble: Trouble) -> Self {
-        let value = object.without_spec();
-        let wanted = status::with_condition(&value, &conditions::OF_HOST, &trouble.as_condition(), &now());
-        Self::new(kind, value, wanted, &[trouble])
-    }
-
-    fn new(kind: DaskKind, mut value: Value, mut wanted: Value, troubles: &[Trouble]) -> Self {
-        if troubles.iter().any(|trouble| trouble.is_fatal) && has_phase(kind) {
-            wanted["phase"] = "Error".into();
-        }
-        let news = troubles.iter().filter(|trouble| !trouble.is_in_status(&value));
-        let events = news.map(Trouble::as_event).collect();
-        let before = value["status"].take();
+impl Reporter {
+    /// Returns a reporter without pending statuses.
+    pub(crate) fn new(
+        stores: Stores,
+        writes: Writes,
+        events: Events,
+        budget: WriteBudget,
+        aside: Aside,
+    ) -> Self {
         Self {
-            is_same: status::same(&wanted, &before),
-            wanted,
-            before,
+            stores,
+            writes,
             events,
+            budget,
+            pending: PendingStatuses::default(),
+            aside,
         }
     }
-}
 
-/// Returns the time in the format of conditions.
-fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
+    /// Removes the pending status of an object that is gone.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.pending.remove(uid);
+    }
 
-/// Returns whether the status of the kind has a `phase`.
-fn has_phase(kind: DaskKind) -> bool {
-    matches!(kind, DaskKind::Cluster | DaskKind::WorkerGroup)
-}
+    /// Returns the object as if its pending status had been written, if there is one.
+    pub(crate) async fn with_pending_status(&self, key: &ParentKey, object: Arc<Object>) -> Arc<Object> {
+        if !self.pending.has(&object.uid) {
+            return object;
+        }
+        let (pending, load) = (self.pending.clone(), Load::of(object.json.len()));
+        self.aside
+            .run(&key.namespace, load, move || pending.over(object))
+            .await
+    }
 
-impl Reconciler {
     /// Handles a resource without a plan: nothing is deleted or scaled, and its status contains the reason.
-    pub(super) async fn fail_static(
+    pub(crate) async fn report_problem(
         &self,
         key: &ParentKey,
         object: &Arc<Object>,
-        trouble: Trouble,
+        problem: Problem,
     ) -> Outcome {
         warn!(
-            reason = trouble.reason,
-            "{}: {}", trouble.condition, trouble.message
+            reason = problem.reason,
+            "{}: {}", problem.condition, problem.message
         );
-        let retry = trouble.retry;
-        let report = {
+        let retry = problem.retry;
+        let update = {
             let (kind, object, text) = (key.kind, object.clone(), object.json.len());
-            self.aside
-                .run(&key.namespace, Load::of(text), move || {
-                    Report::of_trouble(kind, &object, trouble)
-                })
-                .await
+            let update = move || StatusUpdate::of_problem(kind, &object, problem);
+            self.aside.run(&key.namespace, Load::of(text), update).await
         };
         // A report is written soon, even if a retry of the reconcile is of no use.
-        let retry_report = match self.write_status(key, object, &report).await {
-            Ok((Wrote::Done, _)) => {
-                self.publish(key, object, &report.events).await;
+        let retry_report = match self.write_status(key, object, &update).await {
+            Ok((WriteOutcome::Done, _)) => {
+                self.publish(key, object, &update.events).await;
                 None
             }
-            Ok((Wrote::Withheld(wait), _)) => Some(Retry::After(wait)),
-            Ok(_) => None,
+            Ok((WriteOutcome::Withheld(wait), _)) => Some(Retry::After(wait)),
+            Ok((WriteOutcome::Unneeded, _)) => None,
             Err(error) => {
                 warn!("{error}");
                 Some(error.retry())
@@ -127,85 +103,90 @@ impl Reconciler {
         Outcome::Failed(retry_report.unwrap_or(retry), None)
     }
 
-    /// Reports the result of a plan. Returns the new version of the object.
-    pub(super) async fn report(
+    /// Reports the results of a plan. `failures` is the number of failed reconciles in a row.
+    pub(crate) async fn report(&self, key: &ParentKey, applied: Applied, failures: u32) -> Reported {
+        let Applied {
+            object,
+            plan,
+            violations,
+            mut summary,
+            start,
+        } = applied;
+        let problem = Problem::writing(&summary.errors, failures);
+        let report = PlanReport {
+            status: plan.status,
+            conditions: plan.conditions,
+            events: plan.events,
+            problems: problem.into_iter().chain(violations).collect(),
+        };
+        Reported {
+            object: self.report_plan(key, object, report, &mut summary).await,
+            delete_parent: plan.delete_parent,
+            requeue_after: plan.requeue_after,
+            summary,
+            start,
+        }
+    }
+
+    /// Writes the status after a plan, and publishes its events. Returns the newest version of the object.
+    async fn report_plan(
         &self,
         key: &ParentKey,
         object: Arc<Object>,
-        plan_report: PlanReport,
-        written: &mut Written,
+        report: PlanReport,
+        summary: &mut ApplySummary,
     ) -> Arc<Object> {
-        let report = {
+        let update = {
             let (kind, object, text) = (key.kind, object.clone(), object.json.len());
-            self.aside
-                .run(&key.namespace, Load::of(text), move || {
-                    Report::of_plan(kind, &object, plan_report)
-                })
-                .await
+            let update = move || StatusUpdate::of_plan(kind, &object, report);
+            self.aside.run(&key.namespace, Load::of(text), update).await
         };
-        match self.write_status(key, &object, &report).await {
-            Ok((Wrote::Done | Wrote::Nothing, newer)) => {
-                self.publish(key, &object, &report.events).await;
+        let failure = match self.write_status(key, &object, &update).await {
+            Ok((WriteOutcome::Done | WriteOutcome::Unneeded, newer)) => {
+                self.publish(key, &object, &update.events).await;
                 return newer.map_or(object, Arc::new);
             }
-            Ok((withheld @ Wrote::Withheld(_), _)) => {
-                self.remember(key, &object, report, written).await;
-                written.add(withheld);
-            }
-            Err(error) => {
-                self.remember(key, &object, report, written).await;
-                written.errors.push(error);
-            }
+            Ok((withheld @ WriteOutcome::Withheld(_), _)) => Ok(withheld),
+            Err(error) => Err(error),
+        };
+        // The pending status ensures that a step that was executed is not planned again from the old status.
+        if summary.done > 0 {
+            self.pending.insert(&object.uid, update.desired, update.before);
+            self.publish(key, &object, &update.events).await;
         }
+        summary.add(failure);
         object
-    }
-
-    /// Stores a status that could not be written, if the plan has already written something, and publishes its events:
-    /// the stored status ensures that the same step is not planned again from the old status.
-    async fn remember(&self, key: &ParentKey, object: &Object, report: Report, written: &Written) {
-        if written.done == 0 {
-            return;
-        }
-        let Report {
-            wanted,
-            before,
-            events,
-            ..
-        } = report;
-        self.memory.lock().unwritten.insert(&object.uid, wanted, before);
-        self.publish(key, object, &events).await;
     }
 
     /// Publishes events up to the rate limit.
     async fn publish(&self, key: &ParentKey, object: &Object, events: &[Event]) {
         for event in events {
-            if !self.may_publish_event(object) || !self.events.publish(key, object, event).await {
+            if self.budget.admit_event(object).is_err() || !self.events.publish(key, object, event).await {
                 break;
             }
         }
     }
 
-    /// Writes the status if it differs from the present one, or if that is only remembered. Returns the new version of
-    /// the object, if it was written.
+    /// Writes the status if it differs from the present one, or if that is only pending. Returns the new version of the
+    /// object, if it was written.
     async fn write_status(
         &self,
         key: &ParentKey,
         object: &Object,
-        report: &Report,
-    ) -> Result<(Wrote, Option<Object>), WriteError> {
-        let is_unwritten = self.memory.lock().unwritten.has(&object.uid);
-        if !is_unwritten && report.is_same {
-            return Ok((Wrote::Nothing, None));
+        update: &StatusUpdate,
+    ) -> Result<(WriteOutcome, Option<Object>), WriteError> {
+        if !self.pending.has(&object.uid) && update.is_same {
+            return Ok((WriteOutcome::Unneeded, None));
         }
-        if let Err(wait) = self.admit_status(object, key.kind) {
-            return Ok((Wrote::Withheld(wait), None));
+        if let Err(wait) = self.budget.admit_status(object, key.kind) {
+            return Ok((WriteOutcome::Withheld(wait), None));
         }
         let kind = Kind::dask(key.kind);
-        let written = self.writes.apply_status(&kind, object, &report.wanted).await?;
-        self.memory.lock().unwritten.forget(&object.uid);
+        let written = self.writes.apply_status(&kind, object, &update.desired).await?;
+        self.pending.remove(&object.uid);
         if let Some(store) = self.stores.of(&kind.resource) {
             store.wrote(written.clone());
         }
-        Ok((Wrote::Done, Some(written)))
+        Ok((WriteOutcome::Done, Some(written)))
     }
 }

@@ -16,7 +16,7 @@
 //! The order differs from that for plans (`plugins::Shares`). The API server waits only for seconds, so the order depends on the
 //! permits that a namespace has now, not on its recent use, and requests that can't start in time are refused. Also, a permit
 //! includes memory for parsed requests, and the text of waiting requests is limited, which reconciles have elsewhere
-//! (`reconcile::room`). One type for both would contain two orders side by side.
+//! (`reconcile::memory_budget`). One type for both would contain two orders side by side.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,13 +1,14 @@
-//! Memory demand of a plan.
+//! Memory demand of a plan. Pure.
 
 use dask_operator_core::json::tree_bytes;
+use dask_operator_evaluator::convert;
 use dask_operator_runtime::contract::{self, ChildAction, Plan};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Ground, key};
+use crate::reconcile::observe::PlanInput;
 
-impl Ground {
+impl PlanInput {
     /// Returns the memory that a plan and its checks take, in bytes. Of an object to create, `metadata` becomes a JSON
     /// tree. An object to apply becomes a tree as a whole, and is compared with the tree of the existing object.
     pub(crate) fn weight(&self, plan: &Plan) -> usize {
@@ -15,7 +16,7 @@ impl Ground {
             ChildAction::Keep => 0,
             ChildAction::Create(text) => text.len() + metadata_bytes(text),
             ChildAction::Apply(text) => {
-                let there = self.observed.child(&key(child));
+                let there = self.observed.child(&convert::child_key(child.key.clone()));
                 tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
             }
         };

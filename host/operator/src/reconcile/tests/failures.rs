@@ -175,7 +175,7 @@ async fn an_observation_that_is_too_large_is_reported() {
         owned("Pod", "p"),
     ];
     let mut world = World::new(None, &objects, |_| Ok(Ok(empty())));
-    world.reconciler.max_observation_bytes = 100;
+    world.reconciler.observer.max_bytes = 100;
     for _ in 0..2 {
         assert_eq!(
             world.reconcile(DaskKind::Cluster).await,
@@ -246,7 +246,7 @@ async fn large_plans_are_executed_within_the_memory_budget() -> Result<(), tokio
         let reconciler = reconciler.clone();
         let reconciles = async move {
             let key = ParentKey::new(DaskKind::Cluster, "n", name);
-            while reconciler.reconcile(&key, 0).await == Outcome::NoRoom {
+            while reconciler.reconcile(&key, 0).await == Outcome::OverBudget {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };

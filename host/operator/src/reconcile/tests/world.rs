@@ -11,7 +11,8 @@ use crate::key::ParentKey;
 use crate::metrics::Registry;
 use crate::plugins::{Catalog, PluginError, Plugins};
 use crate::reconcile::metrics::ReconcileMetrics;
-use crate::reconcile::{Outcome, Reconciler};
+use crate::reconcile::{Dependencies, Outcome, Reconciler};
+use crate::recording::Recording;
 use crate::schedulers::metrics::SchedulerMetrics;
 use crate::schedulers::{NetworkClient, Schedulers};
 use dask_operator_core::parent::DaskKind;
@@ -318,14 +319,16 @@ impl World {
             SchedulerMetrics::register(&mut registry),
             mpsc::unbounded_channel().0,
         );
-        let reconciler = Reconciler::new(
+        let reconciler = Reconciler::new(Dependencies {
             stores,
-            Arc::new(Plugins::new(catalog, AllowedKinds::default(), 1)),
+            plugins: Arc::new(Plugins::new(catalog, AllowedKinds::default(), 1)),
             schedulers,
-            Writes::new(server.client.clone(), 8),
-            Events::new(server.client.clone(), Level::All),
-            ReconcileMetrics::register(&mut registry),
-        );
+            writes: Writes::new(server.client.clone(), 8),
+            events: Events::new(server.client.clone(), Level::All),
+            metrics: ReconcileMetrics::register(&mut registry),
+            selection: Arc::default(),
+            recording: Recording::default(),
+        });
         Self { server, reconciler }
     }
 

@@ -201,7 +201,7 @@ fn the_largest_worker_group_fits_into_an_observation() {
     let bytes = kept.json.len();
     assert!(bytes > 8_000, "{bytes} bytes are too few for this test");
     assert!(
-        20_000 * bytes < crate::reconcile::MAX_OBSERVATION_BYTES,
+        20_000 * bytes < crate::reconcile::observe::MAX_OBSERVATION_BYTES,
         "{bytes} bytes"
     );
     let of_cluster = |stores: &Stores| {

@@ -1,4 +1,4 @@
-//! Memory budget for large reconciles: for the observations that components receive, and their plans.
+//! Memory budget for large reconciles: for the observations that components receive, and their plans. Pure.
 //!
 //! A reconcile that does not fit into the budget does not wait: it ends, so that another resource is reconciled
 //! instead, and is requeued soon. Its demand is recorded, so that later reconciles with a smaller demand do not
@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::key::ParentKey;
+use crate::threads::Load;
 
 /// Limit up to which a reconcile needs no reservation: the number of concurrent reconciles is limited.
 const UNCOUNTED: usize = 4 << 20;
@@ -34,7 +35,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
 /// Memory budget of all large reconciles. Small ones need no reservation and do not wait.
 #[derive(Clone, Default)]
-pub(crate) struct Room(Arc<Mutex<State>>);
+pub(crate) struct MemoryBudget(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -54,8 +55,8 @@ struct Waiter {
 }
 
 /// Reservation of a reconcile. It is released on drop.
-pub(crate) struct Share {
-    room: Room,
+pub(crate) struct Reservation {
+    budget: MemoryBudget,
     key: ParentKey,
     bytes: usize,
     /// True if the previous attempt did not fit.
@@ -64,30 +65,30 @@ pub(crate) struct Share {
 
 /// The budget is used up. The caller must release everything and start over later.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoRoom;
+pub(crate) struct OverBudget;
 
-/// Returns the reservation for a number of bytes. A demand above the budget reserves the whole budget, so that it does
-/// not wait forever.
-fn reservation(bytes: usize) -> usize {
+/// Returns the bytes to reserve for a demand. A demand above the budget reserves the whole budget, so that it does not
+/// wait forever.
+fn reserved(bytes: usize) -> usize {
     if bytes <= UNCOUNTED { 0 } else { bytes.min(BUDGET) }
 }
 
-impl Room {
+impl MemoryBudget {
     /// Returns the reservation of a starting reconcile: empty, or the demand of the previous attempt that did not fit.
     ///
     /// # Errors
     ///
     /// Returns an error if that demand still does not fit.
-    pub(crate) fn begin(&self, key: &ParentKey) -> Result<Share, NoRoom> {
+    pub(crate) fn begin(&self, key: &ParentKey) -> Result<Reservation, OverBudget> {
         let wanted = self.lock().position(key).map(|(_, bytes)| bytes);
-        let mut share = Share {
-            room: self.clone(),
+        let mut reservation = Reservation {
+            budget: self.clone(),
             key: key.clone(),
             bytes: 0,
             is_retry: wanted.is_some(),
         };
-        share.extend(wanted.unwrap_or(0))?;
-        Ok(share)
+        reservation.extend(wanted.unwrap_or(0))?;
+        Ok(reservation)
     }
 
     /// Removes a waiting resource that has no demand any more.
@@ -109,7 +110,7 @@ impl State {
     }
 
     /// Extends the reservation of `key` from `has` to `wanted` bytes, or records that the resource waits for that.
-    fn extend(&mut self, key: &ParentKey, has: usize, wanted: usize) -> Result<(), NoRoom> {
+    fn extend(&mut self, key: &ParentKey, has: usize, wanted: usize) -> Result<(), OverBudget> {
         let now = Instant::now();
         self.waiting
             .retain(|waiter| waiter.key == *key || now.duration_since(waiter.seen) < FORGOTTEN_AFTER);
@@ -132,7 +133,7 @@ impl State {
             Some(position) => self.waiting[position] = waiter,
             None => self.waiting.push(waiter),
         }
-        Err(NoRoom)
+        Err(OverBudget)
     }
 
     /// Returns whether no other waiter goes before `key`.
@@ -155,16 +156,16 @@ impl State {
     }
 }
 
-impl Share {
+impl Reservation {
     /// Extends the reservation to at least this number of bytes.
     ///
     /// # Errors
     ///
     /// Returns an error if the difference does not fit.
-    pub(crate) fn extend(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        let wanted = reservation(bytes);
+    pub(crate) fn extend(&mut self, bytes: usize) -> Result<(), OverBudget> {
+        let wanted = reserved(bytes);
         if wanted > self.bytes {
-            self.room.lock().extend(&self.key, self.bytes, wanted)?;
+            self.budget.lock().extend(&self.key, self.bytes, wanted)?;
             self.bytes = wanted;
         }
         Ok(())
@@ -173,6 +174,15 @@ impl Share {
     /// Returns the reserved bytes; 0 if the demand is small.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns the load of work on a resource with this JSON.
+    pub(crate) fn load(&self, json: &str) -> Load {
+        if self.bytes > 0 {
+            Load::Heavy
+        } else {
+            Load::of(json.len())
+        }
     }
 
     /// Releases for a while all that exceeds the need of `bytes`. A reconcile whose previous attempt did not fit keeps
@@ -185,15 +195,15 @@ impl Share {
 
     /// Releases all that exceeds the need of `bytes`.
     pub(crate) fn reduce(&mut self, bytes: usize) {
-        let surplus = self.bytes.saturating_sub(reservation(bytes));
+        let surplus = self.bytes.saturating_sub(reserved(bytes));
         if surplus > 0 {
-            self.room.lock().release(&self.key.namespace, surplus);
+            self.budget.lock().release(&self.key.namespace, surplus);
             self.bytes -= surplus;
         }
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.reduce(0);
     }
@@ -210,24 +220,24 @@ mod tests {
     }
 
     /// Starts a reconcile that needs this number of MiB. Returns `None` if it does not fit.
-    fn reserve(room: &Room, namespace: &str, name: &str, mebibytes: usize) -> Option<Share> {
-        let mut share = room.begin(&key(namespace, name)).ok()?;
-        share.extend(mebibytes << 20).ok().map(|()| share)
+    fn reserve(budget: &MemoryBudget, namespace: &str, name: &str, mebibytes: usize) -> Option<Reservation> {
+        let mut reservation = budget.begin(&key(namespace, name)).ok()?;
+        reservation.extend(mebibytes << 20).ok().map(|()| reservation)
     }
 
     #[tokio::test(start_paused = true)]
     async fn large_reconciles_share_the_budget() {
-        let room = Room::default();
-        let first = reserve(&room, "a", "1", 248);
-        let second = reserve(&room, "b", "1", 8);
+        let budget = MemoryBudget::default();
+        let first = reserve(&budget, "a", "1", 248);
+        let second = reserve(&budget, "b", "1", 8);
         assert!(first.is_some() && second.is_some());
-        assert!(reserve(&room, "c", "1", 5).is_none());
-        assert!(reserve(&room, "c", "2", 4).is_some(), "it is small");
+        assert!(reserve(&budget, "c", "1", 5).is_none());
+        assert!(reserve(&budget, "c", "2", 4).is_some(), "it is small");
         drop(first);
-        assert!(reserve(&room, "c", "1", 5).is_some());
+        assert!(reserve(&budget, "c", "1", 5).is_some());
         drop(second);
         assert!(
-            reserve(&room, "d", "1", 512).is_some(),
+            reserve(&budget, "d", "1", 512).is_some(),
             "a demand above the budget does not wait forever"
         );
     }
@@ -235,101 +245,101 @@ mod tests {
     /// Two reconciles that both keep their reservations and wait for more would never get it.
     #[tokio::test(start_paused = true)]
     async fn a_reconcile_that_needs_more_starts_over_without_a_reservation() {
-        let room = Room::default();
-        let mut first = reserve(&room, "a", "1", 128);
-        let mut second = reserve(&room, "b", "1", 128);
+        let budget = MemoryBudget::default();
+        let mut first = reserve(&budget, "a", "1", 128);
+        let mut second = reserve(&budget, "b", "1", 128);
         let (Some(wants), Some(has)) = (&mut first, &mut second) else {
             panic!("the budget has room");
         };
-        assert_eq!(wants.extend(BUDGET), Err(NoRoom));
+        assert_eq!(wants.extend(BUDGET), Err(OverBudget));
         assert_eq!(has.extend(UNCOUNTED), Ok(()));
         assert_eq!(has.bytes(), 128 << 20);
         drop(first);
-        assert!(room.begin(&key("a", "1")).is_err());
+        assert!(budget.begin(&key("a", "1")).is_err());
         has.reduce(UNCOUNTED);
         assert_eq!(has.bytes(), 0);
-        let again = room.begin(&key("a", "1"));
-        assert_eq!(again.map(|share| share.bytes()), Ok(BUDGET));
+        let again = budget.begin(&key("a", "1"));
+        assert_eq!(again.map(|reservation| reservation.bytes()), Ok(BUDGET));
     }
 
     #[tokio::test(start_paused = true)]
     async fn smaller_demands_do_not_overtake_earlier_ones() {
-        let room = Room::default();
-        let first = reserve(&room, "a", "1", 128);
-        assert!(reserve(&room, "b", "1", 256).is_none());
-        assert!(reserve(&room, "c", "1", 8).is_none());
+        let budget = MemoryBudget::default();
+        let first = reserve(&budget, "a", "1", 128);
+        assert!(reserve(&budget, "b", "1", 256).is_none());
+        assert!(reserve(&budget, "c", "1", 8).is_none());
         drop(first);
-        assert!(reserve(&room, "c", "1", 8).is_none());
-        assert!(room.begin(&key("b", "1")).is_ok());
-        assert!(reserve(&room, "c", "1", 8).is_some());
+        assert!(reserve(&budget, "c", "1", 8).is_none());
+        assert!(budget.begin(&key("b", "1")).is_ok());
+        assert!(reserve(&budget, "c", "1", 8).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_namespace_with_the_smallest_reservation_goes_first() {
-        let room = Room::default();
-        let first = reserve(&room, "a", "1", 200);
-        assert!(reserve(&room, "a", "2", 100).is_none());
-        let second = reserve(&room, "b", "1", 50);
+        let budget = MemoryBudget::default();
+        let first = reserve(&budget, "a", "1", 200);
+        assert!(reserve(&budget, "a", "2", 100).is_none());
+        let second = reserve(&budget, "b", "1", 50);
         assert!(second.is_some());
         assert!(
-            reserve(&room, "a", "3", 5).is_none(),
+            reserve(&budget, "a", "3", 5).is_none(),
             "it was requested after the other one"
         );
         drop((first, second));
-        assert!(reserve(&room, "a", "2", 100).is_some());
+        assert!(reserve(&budget, "a", "2", 100).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_with_many_reconciles_does_not_starve_others() {
-        let room = Room::default();
+        let budget = MemoryBudget::default();
         let all_of_one = || {
-            let shares = (0..12).filter_map(|number| reserve(&room, "a", &number.to_string(), 110));
-            shares.collect::<Vec<_>>()
+            let reservations = (0..12).filter_map(|number| reserve(&budget, "a", &number.to_string(), 110));
+            reservations.collect::<Vec<_>>()
         };
         let mut held = all_of_one();
         assert_eq!(held.len(), 2);
-        assert!(reserve(&room, "b", "1", 40).is_none());
+        assert!(reserve(&budget, "b", "1", 40).is_none());
         held.pop();
         assert!(all_of_one().is_empty());
-        assert!(reserve(&room, "b", "1", 40).is_some());
+        assert!(reserve(&budget, "b", "1", 40).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn lent_memory_is_lost_at_most_once() {
-        let room = Room::default();
-        let Some(mut first) = reserve(&room, "a", "1", 200) else {
+        let budget = MemoryBudget::default();
+        let Some(mut first) = reserve(&budget, "a", "1", 200) else {
             panic!("the budget has room");
         };
         first.lend(20 << 20);
         assert_eq!(first.bytes(), 20 << 20);
-        let other = reserve(&room, "b", "1", 100);
+        let other = reserve(&budget, "b", "1", 100);
         assert!(other.is_some());
-        assert_eq!(first.extend(200 << 20), Err(NoRoom));
+        assert_eq!(first.extend(200 << 20), Err(OverBudget));
         drop((first, other));
-        let again = room.begin(&key("a", "1")).map(|mut share| {
-            share.lend(20 << 20);
-            share.bytes()
+        let again = budget.begin(&key("a", "1")).map(|mut reservation| {
+            reservation.lend(20 << 20);
+            reservation.bytes()
         });
         assert_eq!(again, Ok(250 << 20), "the demand may have grown");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_waiter_that_does_not_come_back_is_skipped_and_forgotten() {
-        let room = Room::default();
-        let _first = reserve(&room, "a", "1", 128);
-        assert!(reserve(&room, "b", "1", 256).is_none());
-        assert!(reserve(&room, "c", "1", 8).is_none());
+        let budget = MemoryBudget::default();
+        let _first = reserve(&budget, "a", "1", 128);
+        assert!(reserve(&budget, "b", "1", 256).is_none());
+        assert!(reserve(&budget, "c", "1", 8).is_none());
         tokio::time::advance(STALE_AFTER + Duration::from_millis(1)).await;
-        assert!(reserve(&room, "c", "1", 8).is_some());
+        assert!(reserve(&budget, "c", "1", 8).is_some());
         assert!(
-            reserve(&room, "b", "1", 256).is_none(),
+            reserve(&budget, "b", "1", 256).is_none(),
             "it goes first again when it comes back"
         );
-        assert!(reserve(&room, "c", "1", 8).is_none());
+        assert!(reserve(&budget, "c", "1", 8).is_none());
         tokio::time::advance(FORGOTTEN_AFTER).await;
-        assert!(reserve(&room, "c", "1", 8).is_some());
-        assert!(reserve(&room, "b", "1", 256).is_none());
-        room.forget(&key("b", "1"));
-        assert!(reserve(&room, "c", "1", 8).is_some());
+        assert!(reserve(&budget, "c", "1", 8).is_some());
+        assert!(reserve(&budget, "b", "1", 256).is_none());
+        budget.forget(&key("b", "1"));
+        assert!(reserve(&budget, "c", "1", 8).is_some());
     }
 }

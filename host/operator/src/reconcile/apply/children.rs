@@ -1,0 +1,230 @@
+//! Creates, applies and deletes children. Sends requests to the API server.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dask_operator_core::category::{Cause, Retry};
+use dask_operator_core::memo::Answer;
+use dask_operator_core::parent::{DaskKind, Parent};
+use dask_operator_core::plan::{ChildKey, ResourceKind};
+use dask_operator_core::predecessor;
+use futures::{StreamExt, stream};
+
+use super::Applier;
+use crate::client::error::WriteError;
+use crate::client::object::Object;
+use crate::client::resource::Kind;
+use crate::client::writer::Precondition;
+use crate::key::ParentKey;
+use crate::reconcile::diff::ChildChange;
+use crate::reconcile::memory_budget::Reservation;
+use crate::reconcile::outcome::{ApplySummary, KindFailures, WriteOutcome};
+use crate::reconcile::write_budget::{MAX_WRITES, TotalLimit, WriteLimit};
+use crate::threads::Load;
+
+impl Applier {
+    /// Writes all changes, many at once. A failure does not stop the other changes, unless it would affect all
+    /// creations of the same kind. `planned` is the number of children in the plan. `reservation` is the memory reserved
+    /// for the changes: that of the texts of a thousand pods is released as they are created, the rest after the last
+    /// change.
+    pub(super) async fn apply_children(
+        &self,
+        key: &ParentKey,
+        parent: &Parent,
+        total: &TotalLimit,
+        planned: usize,
+        changes: Vec<ChildChange>,
+        mut reservation: Reservation,
+    ) -> ApplySummary {
+        let mut summary = ApplySummary::default();
+        let failures = Mutex::new(KindFailures::default());
+        let failures = || failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = stream::iter(changes).map(async |change| {
+            let kind = change.kind().clone();
+            let creates = matches!(change, ChildChange::Create(..));
+            let bytes = change.text_bytes();
+            if creates && failures().are_blocked(&kind) {
+                return (bytes, None);
+            }
+            let result = self.write_child(key, parent, total, planned, change).await;
+            match &result {
+                Err(error) => failures().add(kind, error.cause),
+                Ok(WriteOutcome::Withheld(_)) if creates => failures().withhold(kind),
+                Ok(_) => {}
+            }
+            (bytes, Some(result))
+        });
+        let mut results = std::pin::pin!(results.buffer_unordered(self.writes.in_flight()));
+        while let Some((bytes, result)) = results.next().await {
+            reservation.reduce(reservation.bytes().saturating_sub(bytes));
+            if let Some(result) = result {
+                summary.add(result);
+            }
+        }
+        summary
+    }
+
+    /// Writes one change to a child of `parent`, whose plan has `planned` children, unless there are too many writes. A
+    /// failed write that is not retried at once does not count, because it has its own back-off.
+    async fn write_child(
+        &self,
+        key: &ParentKey,
+        parent: &Parent,
+        total: &TotalLimit,
+        planned: usize,
+        change: ChildChange,
+    ) -> Result<WriteOutcome, WriteError> {
+        let (id, most) = match &change {
+            // In one minute, each child may be created once and replaced once, and a few more may be created.
+            ChildChange::Create(child, _) => {
+                let id = format!("{} creates {}", parent.uid, child.kind.kind);
+                (id, MAX_WRITES + 2 * planned)
+            }
+            ChildChange::Apply(_, _, Some(over)) => (over.uid.to_string(), MAX_WRITES),
+            ChildChange::Apply(child, _, None) => (format!("{} applies {child}", parent.uid), MAX_WRITES),
+            ChildChange::Delete(kind, object) => {
+                let id = format!("{} deletes {}/{}", parent.uid, kind.kind, object.name);
+                (id, MAX_WRITES)
+            }
+        };
+        let kind = change.kind().kind.clone();
+        let write = WriteLimit {
+            id,
+            most,
+            kind: &kind,
+        };
+        if let Err(wait) = self.budget.admit(total, &write) {
+            return Ok(WriteOutcome::Withheld(wait));
+        }
+        let sent = self.send_child(key, parent, change).await;
+        if let Err(error) = &sent
+            && error.retry() != Retry::Soon
+        {
+            self.budget.take_back(total, &write);
+        }
+        sent.map(|()| WriteOutcome::Done)
+    }
+
+    async fn send_child(
+        &self,
+        key: &ParentKey,
+        parent: &Parent,
+        change: ChildChange,
+    ) -> Result<(), WriteError> {
+        let known = |kind: &ResourceKind| {
+            let kinds = self.stores.kinds();
+            kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
+        };
+        let store = |kind: &ResourceKind| self.stores.of(kind);
+        match change {
+            ChildChange::Create(child, object) => {
+                let kind = known(&child.kind);
+                let created = match self
+                    .writes
+                    .create(&kind, &key.namespace, &child.name, &object)
+                    .await
+                {
+                    Err(error) if error.cause == Cause::AlreadyExists => {
+                        self.existing_child(&kind, &child, parent).await?;
+                        return Err(error);
+                    }
+                    created => created?,
+                };
+                if let Some(store) = store(&child.kind) {
+                    store.wrote(created);
+                }
+            }
+            ChildChange::Apply(child, object, over) => {
+                let kind = known(&child.kind);
+                let over = match over {
+                    Some(over) => Some(over),
+                    None => self.existing_child(&kind, &child, parent).await?,
+                };
+                let precondition = over.as_ref().map_or(Precondition::Absent, |over| {
+                    Precondition::Version(&over.resource_version)
+                });
+                let applied = self
+                    .writes
+                    .apply(&kind, &key.namespace, &object, precondition)
+                    .await;
+                let (answer, applied) = match applied {
+                    Err(error) if over.is_none() && matches!(error.cause, Cause::Stale | Cause::Taken) => {
+                        // Another client has created the object since: report its owner.
+                        self.existing_child(&kind, &child, parent).await?;
+                        return Err(error);
+                    }
+                    applied => applied?,
+                };
+                let uid = applied.uid.clone();
+                let entry = move || Answer::of(&object, &answer);
+                let entry = self.aside.run(&key.namespace, Load::Light, entry).await;
+                self.responses.insert(&uid, entry);
+                if let Some(store) = store(&child.kind) {
+                    store.wrote(applied);
+                }
+            }
+            ChildChange::Delete(kind, object) => {
+                // A pod that has not started can be deleted without a drain, but it may have started since.
+                let version = object.has_not_started().then_some(&*object.resource_version);
+                match self.writes.delete(&known(&kind), &object, version).await {
+                    Ok(()) => {}
+                    // A conflict may mean that the object was created again, or that it was changed meanwhile and still
+                    // exists. If the kind is gone, the object is gone too.
+                    Err(error) if matches!(error.cause, Cause::Gone | Cause::KindNotServed) => {}
+                    Err(error) => return Err(error),
+                }
+                if let Some(store) = store(&kind) {
+                    store.deleted(&object);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up the object that has the name of a child that was not observed. Returns `None` if there is none, or an
+    /// object that is a child nevertheless and may be applied over.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object belongs to another owner, which would lose it if it became a child.
+    async fn existing_child(
+        &self,
+        kind: &Kind,
+        child: &ChildKey,
+        parent: &Parent,
+    ) -> Result<Option<Arc<Object>>, WriteError> {
+        let stored = self
+            .stores
+            .of(&child.kind)
+            .and_then(|store| store.get(&parent.namespace, &child.name));
+        // A watch shows only objects with the label.
+        let existing = match stored {
+            Some(existing) => existing,
+            None => match self.writes.look(kind, &parent.namespace, &child.name).await? {
+                Some(existing) => Arc::new(existing),
+                None => return Ok(None),
+            },
+        };
+        let what = format!("apply {child}");
+        let may_be_applied_over = match existing.controller() {
+            Some(owner) if *owner.uid != *parent.uid => Err(WriteError::owned_by_another(what, owner)),
+            // The previous operator creates worker groups first, and sets their owners afterwards.
+            None if child.kind.kind == DaskKind::WorkerGroup.kind()
+                && predecessor::makes(
+                    parent,
+                    &child.kind,
+                    &child.name,
+                    existing.component_label.as_deref(),
+                ) =>
+            {
+                Ok(())
+            }
+            // The operator waits for its deletion, as it does for an observed child.
+            _ if existing.is_child_of(&child.kind, parent) && existing.terminating => {
+                Err(WriteError::overtaken(what))
+            }
+            _ if existing.is_child_of(&child.kind, parent) => Ok(()),
+            _ => Err(WriteError::made_by_another(what)),
+        };
+        may_be_applied_over.map(|()| Some(existing))
+    }
+}

@@ -1,0 +1,30 @@
+//! The API server's responses to server-side applies. Pure. They are lost when the process exits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dask_operator_core::memo::{Answer, Answers};
+
+/// Responses to earlier applies, by uid of the object. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct ResponseCache(Arc<Mutex<Answers>>);
+
+impl ResponseCache {
+    fn lock(&self) -> MutexGuard<'_, Answers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the responses for these objects.
+    pub(crate) fn of<'a>(&self, uids: impl IntoIterator<Item = &'a str>) -> Answers {
+        self.lock().of(uids)
+    }
+
+    /// Stores the response for an object, in place of the previous one. `None` only removes the previous one.
+    pub(crate) fn insert(&self, uid: &str, response: Option<Answer>) {
+        self.lock().keep(uid, response);
+    }
+
+    /// Removes the response for an object that is gone.
+    pub(crate) fn remove(&self, uid: &str) {
+        self.lock().forget(uid);
+    }
+}
