@@ -68,6 +68,24 @@ pub enum Retry {
 const NAMESPACE_TERMINATION_DELAY: Duration = Duration::from_secs(30);
 
 impl Cause {
+    /// All causes.
+    pub const ALL: [Self; 14] = [
+        Self::Gone,
+        Self::KindNotServed,
+        Self::Stale,
+        Self::AlreadyExists,
+        Self::Taken,
+        Self::Invalid,
+        Self::InUse,
+        Self::QuotaExceeded,
+        Self::NamespaceTerminating,
+        Self::Forbidden,
+        Self::Unauthorized,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::NoAnswer,
+    ];
+
     /// Returns the cause of `error`.
     #[must_use]
     pub fn of(error: &ApiError) -> Self {

@@ -1,30 +1,66 @@
-//! Types of the conditions that only the host writes.
+//! Conditions that only the host writes.
 
-/// A component trapped, exceeded a limit or failed otherwise.
-pub const PLUGIN_FAILED: &str = "PluginFailed";
+/// A condition that only the host writes, and that no plan may contain. It is present while there is a problem, and removed
+/// afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostCondition {
+    /// A component trapped, exceeded a limit or failed otherwise.
+    PluginFailed,
+    /// Children of a kind that the component declares can't be listed.
+    KindNotListed,
+    /// The component's plan violated a rule, or a policy did not permit it.
+    PlanRefused,
+    /// The API server refused what was planned.
+    ApplyFailed,
+    /// The resource is invalid until a user changes it.
+    SpecInvalid,
+    /// A policy in monitor mode would not have permitted the plan as it is.
+    PolicyViolated,
+}
 
-/// Children of a kind that the component declares can't be listed.
-pub const KIND_NOT_LISTED: &str = "KindNotListed";
+impl HostCondition {
+    /// All conditions.
+    pub const ALL: [Self; 6] = [
+        Self::PluginFailed,
+        Self::KindNotListed,
+        Self::PlanRefused,
+        Self::ApplyFailed,
+        Self::SpecInvalid,
+        Self::PolicyViolated,
+    ];
 
-/// The component's plan violated a rule, or a policy did not permit it.
-pub const PLAN_REFUSED: &str = "PlanRefused";
+    /// Returns the type of the condition in a status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PluginFailed => "PluginFailed",
+            Self::KindNotListed => "KindNotListed",
+            Self::PlanRefused => "PlanRefused",
+            Self::ApplyFailed => "ApplyFailed",
+            Self::SpecInvalid => "SpecInvalid",
+            Self::PolicyViolated => "PolicyViolated",
+        }
+    }
+}
 
-/// The API server refused what was planned.
-pub const APPLY_FAILED: &str = "ApplyFailed";
+/// Types of all conditions of the host.
+pub const OF_HOST: [&str; HostCondition::ALL.len()] = {
+    let mut types = [""; HostCondition::ALL.len()];
+    let mut index = 0;
+    while index < types.len() {
+        types[index] = HostCondition::ALL[index].as_str();
+        index += 1;
+    }
+    types
+};
 
-/// The resource is invalid until a user changes it.
-pub const SPEC_INVALID: &str = "SpecInvalid";
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A policy in monitor mode would not have permitted the plan as it is.
-pub const POLICY_VIOLATED: &str = "PolicyViolated";
-
-/// Types of the conditions that the host writes, and that no plan may contain. They are present while there is a problem, and
-/// removed afterwards.
-pub const OF_HOST: [&str; 6] = [
-    PLUGIN_FAILED,
-    KIND_NOT_LISTED,
-    PLAN_REFUSED,
-    APPLY_FAILED,
-    SPEC_INVALID,
-    POLICY_VIOLATED,
-];
+    #[test]
+    fn all_conditions_of_the_host_are_listed() {
+        let expected = HostCondition::ALL.map(HostCondition::as_str);
+        assert_eq!(OF_HOST, expected);
+    }
+}

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dask_operator_core::conditions::PLUGIN_FAILED;
+use dask_operator_core::conditions::HostCondition;
 use dask_operator_core::gate::Observed as _;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_runtime::contract::{
@@ -183,7 +183,7 @@ fn secret() -> Result<Answer<Plan>, Failure> {
 fn host_condition() -> Result<Answer<Plan>, Failure> {
     Ok(Ok(Plan {
         conditions: vec![Condition {
-            type_: PLUGIN_FAILED.into(),
+            type_: HostCondition::PluginFailed.as_str().into(),
             status: ConditionStatus::True,
             reason: "Mine".into(),
             message: String::new(),

@@ -1,9 +1,7 @@
 //! Problems with a resource or with the execution of its plan, as conditions and events. Pure.
 
 use dask_operator_core::category::{Cause, Retry};
-use dask_operator_core::conditions::{
-    APPLY_FAILED, KIND_NOT_LISTED, PLAN_REFUSED, PLUGIN_FAILED, POLICY_VIOLATED, SPEC_INVALID,
-};
+use dask_operator_core::conditions::HostCondition;
 use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
 use dask_operator_core::text;
 use dask_operator_evaluator::findings::sentences;
@@ -22,10 +20,64 @@ const MAX_MESSAGE: usize = 2048;
 /// Number of failures in a row after which a condition reports a transient problem.
 const MIN_FAILURES: u32 = 5;
 
+/// Reason of a problem. Each one belongs to one condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The component can't be used, or its call failed, for this reason.
+    Plugin(&'static str),
+    /// The component returned no plan.
+    PluginGaveUp,
+    /// The observation is too large for the component.
+    ObservationTooLarge,
+    /// The children of a kind can't be listed.
+    Unlisted,
+    /// The plan, or a policy's change of it, breaks a rule of the gate.
+    RuleBroken,
+    /// A policy forbids the plan.
+    PolicyRefused,
+    /// A policy could not decide about the plan.
+    PolicyUndecided,
+    /// The API server did not carry out a write, for this reason.
+    Write(Cause),
+    /// The resource is invalid.
+    Invalid,
+    /// A policy in monitor mode would not have permitted the plan.
+    Monitored,
+}
+
+impl Reason {
+    /// Returns the reason in a status.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Plugin(reason) => reason,
+            Self::PluginGaveUp => "PluginGaveUp",
+            Self::ObservationTooLarge => "ObservationTooLarge",
+            Self::Unlisted => "Unlisted",
+            Self::RuleBroken => "RuleBroken",
+            Self::PolicyRefused => "PolicyRefused",
+            Self::PolicyUndecided => "PolicyUndecided",
+            Self::Write(cause) => cause.as_str(),
+            Self::Invalid => "Invalid",
+            Self::Monitored => "Monitored",
+        }
+    }
+
+    /// Returns the condition that has this reason.
+    pub(crate) fn condition(self) -> HostCondition {
+        match self {
+            Self::Plugin(_) | Self::PluginGaveUp | Self::ObservationTooLarge => HostCondition::PluginFailed,
+            Self::Unlisted => HostCondition::KindNotListed,
+            Self::RuleBroken | Self::PolicyRefused | Self::PolicyUndecided => HostCondition::PlanRefused,
+            Self::Write(_) => HostCondition::ApplyFailed,
+            Self::Invalid => HostCondition::SpecInvalid,
+            Self::Monitored => HostCondition::PolicyViolated,
+        }
+    }
+}
+
 /// A problem, as a condition and, if it is new, an event.
 pub(crate) struct Problem {
-    pub(crate) condition: &'static str,
-    pub(crate) reason: String,
+    pub(crate) reason: Reason,
     pub(crate) message: String,
     /// True if `phase` becomes `Error`.
     pub(crate) is_fatal: bool,
@@ -33,75 +85,64 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// Returns a problem that is not fatal and is retried with a back-off.
+    fn new(reason: Reason, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            is_fatal: false,
+            retry: Retry::BackOff,
+        }
+    }
+
     /// Reports that there is no plan.
     pub(crate) fn plan(error: PlanError) -> Self {
         match error {
             PlanError::Call { title, failure } => Self::plugin(&PluginError::no_answer(&title, &failure)),
             PlanError::Invalid(findings) => Self::findings(&findings),
-            PlanError::GaveUp { title, message } => Self::plugin(&PluginError {
-                title,
-                reason: "PluginGaveUp",
-                message,
-            }),
+            PlanError::GaveUp { title, message } => {
+                Self::new(Reason::PluginGaveUp, format!("{title}: {message}"))
+            }
             PlanError::Review(error) => Self::review(error),
-            error @ (PlanError::TooLarge { .. } | PlanError::Refused { .. }) => Self {
-                condition: PLAN_REFUSED,
-                reason: "RuleBroken".into(),
-                message: error.to_string(),
-                is_fatal: false,
-                retry: Retry::BackOff,
-            },
+            error @ (PlanError::TooLarge { .. } | PlanError::Refused { .. }) => {
+                Self::new(Reason::RuleBroken, error.to_string())
+            }
         }
     }
 
     /// Reports that the component can't be called, or that the call failed.
     pub(crate) fn plugin(error: &PluginError) -> Self {
         Self {
-            condition: PLUGIN_FAILED,
-            reason: error.reason.into(),
-            message: error.to_string(),
-            is_fatal: false,
             retry: error.retry(),
+            ..Self::new(Reason::Plugin(error.reason), error.to_string())
         }
     }
 
     /// Reports that the children of this kind can't be listed for the component `title`.
     pub(crate) fn not_listed(title: &str, kind: &ResourceKind, why: &str) -> Self {
-        Self {
-            condition: KIND_NOT_LISTED,
-            reason: "Unlisted".into(),
-            message: format!(
-                "{title} has to know which {} objects there are, and nothing is changed until it does: {why}",
-                kind.kind
-            ),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        }
+        let message = format!(
+            "{title} has to know which {} objects there are, and nothing is changed until it does: {why}",
+            kind.kind
+        );
+        Self::new(Reason::Unlisted, message)
     }
 
     /// Reports that the component `title` would receive objects with more than `most` bytes of JSON.
     pub(crate) fn too_large(title: &str, most: usize) -> Self {
-        Self {
-            condition: PLUGIN_FAILED,
-            reason: "ObservationTooLarge".into(),
-            message: format!(
-                "{title} is not asked, and nothing is changed: the objects that it has to know, as the API server has them, take \
-                 more than {} MiB together: divide the workers among several worker groups, or take large annotations off their pods",
-                most >> 20
-            ),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        }
+        let message = format!(
+            "{title} is not asked, and nothing is changed: the objects that it has to know, as the API server has them, take \
+             more than {} MiB together: divide the workers among several worker groups, or take large annotations off their pods",
+            most >> 20
+        );
+        Self::new(Reason::ObservationTooLarge, message)
     }
 
     /// Reports an invalid resource.
     pub(crate) fn invalid(message: String) -> Self {
         Self {
-            condition: SPEC_INVALID,
-            reason: "Invalid".into(),
-            message,
             is_fatal: true,
             retry: Retry::OnChange,
+            ..Self::new(Reason::Invalid, message)
         }
     }
 
@@ -119,46 +160,28 @@ impl Problem {
             return Self::plugin(&PluginError::no_answer(title, failure));
         }
         let reason = match &error {
-            ReviewError::Refused { .. } => "PolicyRefused",
-            ReviewError::Undecided { .. } => "PolicyUndecided",
-            ReviewError::Overreached { .. } | ReviewError::Failed { .. } => "RuleBroken",
+            ReviewError::Refused { .. } => Reason::PolicyRefused,
+            ReviewError::Undecided { .. } => Reason::PolicyUndecided,
+            ReviewError::Overreached { .. } | ReviewError::Failed { .. } => Reason::RuleBroken,
         };
-        Self {
-            condition: PLAN_REFUSED,
-            reason: reason.into(),
-            message: error.to_string(),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        }
+        Self::new(reason, error.to_string())
     }
 
     /// Reports the remarks of policies in monitor mode. `None` if there are none.
     pub(crate) fn violations(remarks: &[Remark]) -> Option<Self> {
-        let said: Vec<_> = remarks.iter().map(|remark| remark.message.as_str()).collect();
-        (!said.is_empty()).then(|| Self {
-            condition: POLICY_VIOLATED,
-            reason: "Monitored".into(),
-            message: said.join("; "),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        })
+        let messages: Vec<_> = remarks.iter().map(|remark| remark.message.as_str()).collect();
+        (!messages.is_empty()).then(|| Self::new(Reason::Monitored, messages.join("; ")))
     }
 
     /// Returns the violations that policies in monitor mode reported about an earlier plan: they still apply to the objects
     /// of that plan.
     pub(crate) fn previous_violations(parent: &Object) -> Option<Self> {
         let value = parent.without_spec();
-        let conditions = value["status"]["conditions"].as_array()?;
-        let reported = conditions
-            .iter()
-            .find(|condition| condition["type"] == POLICY_VIOLATED)?;
-        Some(Self {
-            condition: POLICY_VIOLATED,
-            reason: reported["reason"].as_str()?.to_owned(),
-            message: reported["message"].as_str()?.to_owned(),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        })
+        let mut conditions = value["status"]["conditions"].as_array()?.iter();
+        let type_ = Reason::Monitored.condition().as_str();
+        let reported = conditions.find(|condition| condition["type"] == type_)?;
+        let message = reported["message"].as_str()?;
+        Some(Self::new(Reason::Monitored, message.to_owned()))
     }
 
     /// Reports the most important error of the API server, and the number of the others. `None` for transient errors,
@@ -182,35 +205,36 @@ impl Problem {
             others => format!(" (and {others} more)"),
         };
         Some(Self {
-            condition: APPLY_FAILED,
-            reason: first.cause.as_str().into(),
+            reason: Reason::Write(first.cause),
             message: format!("{first}{others}"),
             is_fatal: first.cause == Cause::Invalid,
             retry: first.retry(),
         })
     }
 
+    /// Returns the condition that reports the problem.
+    pub(crate) fn condition(&self) -> HostCondition {
+        self.reason.condition()
+    }
+
     /// Returns the condition for the status.
     pub(crate) fn as_condition(&self) -> Condition {
         Condition {
-            type_: self.condition.into(),
+            type_: self.condition().as_str().into(),
             status: ConditionStatus::True,
-            reason: self.reason.clone(),
+            reason: self.reason.as_str().into(),
             message: text::line(&self.message, MAX_MESSAGE),
         }
     }
 
-    /// Returns the event for a new problem.
+    /// Returns the event for a new problem. Its reason is the type of the condition; that of a failed write also has the
+    /// condition's reason.
     pub(crate) fn as_event(&self) -> Event {
-        let reason = format!(
-            "{}{}",
-            self.condition,
-            if self.condition == APPLY_FAILED {
-                &self.reason
-            } else {
-                ""
-            }
-        );
+        let condition = self.condition().as_str();
+        let reason = match self.reason {
+            Reason::Write(cause) => format!("{condition}{}", cause.as_str()),
+            _ => condition.to_owned(),
+        };
         Event {
             type_: EventType::Warning,
             reason,
@@ -230,5 +254,88 @@ impl Problem {
                     && condition["reason"] == own.reason.as_str()
                     && condition["message"] == own.message.as_str()
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    const CONDITIONS: &str = include_str!("../../../../docs/clusters.md");
+    const REASONS_OF_PLUGINS: &str = include_str!("../../../../docs/plugins.md");
+
+    /// All reasons that do not come from a component or from the API server.
+    const OWN: [Reason; 8] = [
+        Reason::PluginGaveUp,
+        Reason::ObservationTooLarge,
+        Reason::Unlisted,
+        Reason::RuleBroken,
+        Reason::PolicyRefused,
+        Reason::PolicyUndecided,
+        Reason::Invalid,
+        Reason::Monitored,
+    ];
+
+    /// Returns whether [`OWN`] must contain the reason. A new variant has to be added here.
+    fn is_own(reason: Reason) -> bool {
+        match reason {
+            Reason::Plugin(_) | Reason::Write(_) => false,
+            Reason::PluginGaveUp
+            | Reason::ObservationTooLarge
+            | Reason::Unlisted
+            | Reason::RuleBroken
+            | Reason::PolicyRefused
+            | Reason::PolicyUndecided
+            | Reason::Invalid
+            | Reason::Monitored => true,
+        }
+    }
+
+    /// Returns the words in backticks.
+    fn words(cell: &str) -> BTreeSet<&str> {
+        cell.split('`').skip(1).step_by(2).collect()
+    }
+
+    /// Returns the cells of the rows of the table with this heading.
+    fn rows<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+        let (_, table) = page.split_once(heading).expect("the table");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.split('|').skip(1).collect()).collect()
+    }
+
+    #[test]
+    fn all_conditions_and_reasons_are_documented() {
+        assert!(OWN.into_iter().all(is_own));
+        let mut expected: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for reason in OWN {
+            let reasons = expected.entry(reason.condition().as_str()).or_default();
+            reasons.insert(reason.as_str());
+        }
+        // A namespace that is being deleted is not reported.
+        let causes = Cause::ALL
+            .into_iter()
+            .filter(|cause| *cause != Cause::NamespaceTerminating);
+        expected.insert(
+            HostCondition::ApplyFailed.as_str(),
+            causes.map(Cause::as_str).collect(),
+        );
+        // The reasons of components are a table of their own, which contains those of the reconcile.
+        let of_plugins = rows(REASONS_OF_PLUGINS, "| reason of `PluginFailed` | what to do |");
+        let of_plugins: BTreeSet<_> = of_plugins.iter().flat_map(|row| words(row[0])).collect();
+        let own = expected.insert(HostCondition::PluginFailed.as_str(), BTreeSet::new());
+        assert!(own.is_some_and(|own| own.is_subset(&of_plugins)));
+        let of_plans = rows(REASONS_OF_PLUGINS, "| reason of `PlanRefused` | meaning |");
+        let of_plans: BTreeSet<_> = of_plans.iter().flat_map(|row| words(row[0])).collect();
+        assert_eq!(expected.get(HostCondition::PlanRefused.as_str()), Some(&of_plans));
+
+        let mut documented: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for row in rows(CONDITIONS, "| condition | reason | meaning |") {
+            let condition = words(row[0]).into_iter().next().expect("a condition");
+            documented.entry(condition).or_default().extend(words(row[1]));
+        }
+        assert_eq!(documented, expected);
+        assert_eq!(documented.len(), HostCondition::ALL.len());
     }
 }

@@ -76,10 +76,8 @@ impl Reporter {
         object: &Arc<Object>,
         problem: Problem,
     ) -> Outcome {
-        warn!(
-            reason = problem.reason,
-            "{}: {}", problem.condition, problem.message
-        );
+        let (condition, reason) = (problem.condition().as_str(), problem.reason.as_str());
+        warn!(reason, "{condition}: {}", problem.message);
         let retry = problem.retry;
         let update = {
             let (kind, object, text) = (key.kind, object.clone(), object.json.len());

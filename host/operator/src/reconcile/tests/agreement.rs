@@ -4,7 +4,7 @@
 use crate::plugins::try_logic;
 use dask_operator_author::observation::ObservationFile;
 use dask_operator_author::simulation::Simulation;
-use dask_operator_core::conditions::{self, PLUGIN_FAILED};
+use dask_operator_core::conditions::{self, HostCondition};
 use dask_operator_evaluator::admission::{self, Request};
 use dask_operator_evaluator::logic::LogicPlugin;
 use dask_operator_evaluator::policy::{Mode, Policy, Rules};
@@ -195,7 +195,7 @@ fn undeclared(_: &Observation) -> Result<Answer<Plan>, Failure> {
 
 fn host_condition(observation: &Observation) -> Result<Answer<Plan>, Failure> {
     let condition = Condition {
-        type_: PLUGIN_FAILED.into(),
+        type_: HostCondition::PluginFailed.as_str().into(),
         status: ConditionStatus::True,
         reason: "Mine".into(),
         message: "it is mine".into(),
@@ -267,7 +267,7 @@ enum Trial {
     Trial::Same
 )]
 #[case::undeclared(undeclared, None, Some("ConfigMap"), Trial::Same)]
-#[case::host_condition(host_condition, None, Some(PLUGIN_FAILED), Trial::Same)]
+#[case::host_condition(host_condition, None, Some(HostCondition::PluginFailed.as_str()), Trial::Same)]
 #[case::absent_group(absent_group, None, Some("absent"), Trial::Same)]
 #[case::trap(trap, None, Some("it trapped"), Trial::Same)]
 #[case::invalid(invalid, None, Some("write 12"), Trial::Passes)]
@@ -276,7 +276,7 @@ enum Trial {
 #[case::changed(one_pod, Some(relabel as Reviewed), Some("metadata.labels[dask.org/cluster-name]"), Trial::Passes)]
 #[case::added(one_pod, Some(add_child as Reviewed), Some("wants Pod q"), Trial::Passes)]
 // The policy would refuse the plan too, but is not called.
-#[case::both(host_condition, Some(refuse as Reviewed), Some(PLUGIN_FAILED), Trial::Same)]
+#[case::both(host_condition, Some(refuse as Reviewed), Some(HostCondition::PluginFailed.as_str()), Trial::Same)]
 #[tokio::test]
 async fn all_callers_give_the_same_answer(
     #[case] plan: Planned,
