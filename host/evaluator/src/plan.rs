@@ -75,8 +75,8 @@ impl Evaluator {
         self.plan_and_inspect(parent, observation, max_bytes, |_| ())
     }
 
-    /// Plans like [`Evaluator::plan`], and passes the plan in the form of the contract to `inspect` before each check by the gate.
-    /// In the last call, the plan is as the policies left it.
+    /// Plans like [`Evaluator::plan`], and passes the plan in the form of the contract to `inspect` before each check by the
+    /// gate. In the last call, the plan is as the policies left it.
     ///
     /// # Errors
     ///

@@ -6,6 +6,17 @@
 //!
 //! Due keys are processed round-robin by tenant, and the number of concurrent workers for one tenant is limited: a
 //! tenant with a thousand keys delays only its own keys.
+//!
+//! The queue is hand-written because `kube::runtime::Controller` and its `scheduler` lack four things:
+//!
+//! * Back-off and urgency: their scheduler takes the earliest time of a key, so that any change, also one of the status,
+//!   ends the back-off. Here only an urgent addition does.
+//! * Backlog: the number of due keys and the longest wait are a metric, and liveness depends on the latter
+//!   ([`Queue::backlog`]). Their scheduler does not return them.
+//! * Concurrency: each `Controller` has one kind of resource and a limit of its own. The four Dask kinds share one limit
+//!   here.
+//! * Tenants: their scheduler starts whatever key is due. Here the namespaces take turns, and no namespace can use all
+//!   workers.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

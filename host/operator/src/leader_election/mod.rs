@@ -1,8 +1,17 @@
 //! Leader election with a `coordination.k8s.io/v1` Lease, as in the controllers of Kubernetes
 //! itself: at most one of several replicas holds the lease.
 //!
-//! The leader renews the lease, and everything that writes checks [`Leading`]. A leader that
-//! can't renew the lease stops writing well before another replica may take it.
+//! The leader renews the lease, and the senders of the reconcile's writes and events check [`Leading`]. A leader that can't
+//! renew the lease stops writing well before another replica may take it.
+//!
+//! The election is hand-written for two reasons:
+//!
+//! * It does not depend on clock skew. A replica takes a lease that it has seen unchanged for the lease's duration by its own
+//!   monotonic clock ([`record`]). `kube-leader-election` and `kube-lease-manager` compare the wall clock with the time that the
+//!   holder wrote; the latter tolerates a fixed skew. Both support only earlier versions of kube than the operator uses.
+//! * Each of these writes is gated. The end of the leadership is a time ([`leadership`]) that is checked before each request: a
+//!   process whose renewal hangs, or that was suspended, sends no further request. A loop that reports a change of the
+//!   leadership would report it too late.
 
 pub(crate) mod leadership;
 pub(crate) mod metrics;

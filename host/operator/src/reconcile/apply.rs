@@ -75,7 +75,7 @@ impl Applier {
             .apply_children(key, parent, &total, children, changes, reservation)
             .await;
         let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
-        self.schedulers.want(&cluster, key, plan.scheduler.take());
+        self.schedulers.subscribe(&cluster, key, plan.scheduler.take());
         for scale in &plan.scale {
             summary.add(self.scale(observed, &total, scale).await);
         }
