@@ -37,7 +37,7 @@ def test_all_documented_limits_are_found():
 
 
 def test_plugin_flags_are_documented_and_reserved_by_the_chart():
-    flags = re.findall(r'long = "([a-z-]+)"', (PLUGINS / "args.rs").read_text())
+    flags = re.findall(r'long = "([a-z-]+)"', (PLUGINS / "load" / "args.rs").read_text())
     page = (ROOT / "docs" / "plugins.md").read_text()
     arguments = (ROOT / "charts" / "dask-kubernetes-operator" / "templates" / "_arguments.tpl").read_text()
     assert "allow-tenant-interfaces" in flags
@@ -58,7 +58,7 @@ def reasons():
     for crate in ("sources", "runtime"):
         text = (ROOT / "host" / crate / "src" / "error.rs").read_text()
         yield from re.findall(r'=> "([A-Z]\w+)"', text.partition("fn reason(")[2])
-    for file in PLUGINS.glob("*.rs"):
+    for file in PLUGINS.rglob("*.rs"):
         code = file.read_text().partition("#[cfg(test)]")[0]
         yield from re.findall(r'(?:LoadFailure::new\(|reason: |\(|&str =)\s*"([A-Z][a-z]+(?:[A-Z][a-z]+)+|Quarantined)"', code)
 

@@ -11,7 +11,7 @@ use kube::core::Selector;
 
 use crate::client::resource::Kind;
 use crate::leader_election::LeaseArgs;
-use crate::plugins::args::SourceArgs;
+use crate::plugins::load::args::SourceArgs;
 use crate::selection::selector;
 use crate::webhook::args::WebhookArgs;
 

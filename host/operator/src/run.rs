@@ -27,8 +27,8 @@ use crate::health::Health;
 use crate::leader_election::Lease;
 use crate::leader_election::leadership::Leading;
 use crate::legacy_env::Settings;
-use crate::plugins::defaults;
-use crate::plugins::{Manager, Parts};
+use crate::plugins::load::defaults;
+use crate::plugins::load::{Manager, Parts};
 use crate::reconcile::kopf;
 use crate::reconcile::{Dependencies, Reconciler};
 use crate::recording::Recording;
@@ -91,10 +91,10 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         &resources(&args.allow_child),
         &resources(&args.allow_tenant_child),
     );
-    let defaults::Loaded {
+    let defaults::Defaults {
         plugins,
         engine,
-        kept,
+        component_cache,
     } = {
         let (mut args, metrics) = (args.plugins.clone(), metrics.plugins.clone());
         args.inherited = settings.of_components();
@@ -149,7 +149,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         plugins: plugins.clone(),
         engine,
         sources: sources.clone(),
-        kept,
+        cache: component_cache,
         watched: stores.kinds().clone(),
         metrics: metrics.plugins,
         health: health.clone(),

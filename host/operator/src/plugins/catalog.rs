@@ -11,10 +11,9 @@ use dask_operator_evaluator::policy::Policy;
 use dask_operator_runtime::Component;
 
 use crate::key::PluginId;
-
-use super::PluginError;
-use super::entry::{Entry, Subject};
-use super::held;
+use crate::plugins::entry::{Entry, Subject};
+use crate::plugins::error::PluginError;
+use crate::plugins::unavailable;
 use crate::selection::Labels;
 
 /// Namespace whose plugins are not known yet. A policy may be among them, so that nothing is decided there.
@@ -36,7 +35,7 @@ pub(crate) struct Catalog {
     /// Components of the default logic.
     components: Vec<Component>,
     entries: Vec<Entry>,
-    /// Known labels of namespaces.
+    /// PluginState labels of namespaces.
     namespaces: BTreeMap<String, Labels>,
     /// Namespaces in which nothing is decided yet.
     unknown: Vec<Unknown>,
@@ -148,10 +147,10 @@ impl Catalog {
         subject: &Subject<'_>,
     ) -> Result<(Arc<LogicPlugin>, Vec<Arc<Policy>>), PluginError> {
         let logic = match self.logic(subject) {
-            Err(error) if !error.is_unknown() => held::logic(error),
+            Err(error) if !error.is_unknown() => unavailable::logic(error),
             logic => logic?,
         };
-        let policies = self.policies_or(subject, |error| Ok(held::policy(error)))?;
+        let policies = self.policies_or(subject, |error| Ok(unavailable::policy(error)))?;
         Ok((logic, policies))
     }
 

@@ -10,8 +10,8 @@ use dask_operator_evaluator::policy::{Mode, Policy};
 use dask_operator_runtime::Component;
 use kube::core::{Selector, SelectorExt};
 
-use super::PluginError;
 use crate::key::PluginId;
+use crate::plugins::error::PluginError;
 use crate::selection::Labels;
 
 /// Label that holds the name of a namespace. Every namespace has it.
@@ -43,7 +43,7 @@ pub(crate) struct Scope {
 
 /// Loaded component of a plugin resource.
 #[derive(Clone)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedComponent {
     /// The component.
     pub(crate) component: Component,
     /// Source of the component, as the plugin resource names it.
@@ -65,7 +65,7 @@ pub(crate) struct Entry {
     /// Policy of the plugin. A policy that was active and can't be used now is an error: resources in its scope are blocked.
     pub(crate) policy: Option<Result<Arc<Policy>, PluginError>>,
     /// Component of the plugin; `None` if it can't be used now.
-    pub(crate) loaded: Option<Loaded>,
+    pub(crate) loaded: Option<LoadedComponent>,
 }
 
 impl Entry {

@@ -6,7 +6,7 @@ use dask_operator_api::PluginLimits;
 use dask_operator_core::quantity;
 use dask_operator_runtime::Limits;
 
-use super::failure::LoadFailure;
+use crate::plugins::error::LoadFailure;
 
 /// Parses a number of bytes, such as `64Mi`; `None` if it is invalid or zero.
 pub(super) fn bytes(text: &str) -> Option<usize> {

@@ -1,129 +1,79 @@
-//! Components that decide about Dask resources: their selection and their calls.
+//! Components that decide about Dask resources: their selection and their calls. Pure, except for [`load`].
 //!
-//! Components from the command line are active from the start. [`Manager`] watches DaskPlugin and ClusterDaskPlugin resources,
-//! loads the components that they name, and exchanges the [`Catalog`]. The active version of a plugin stays active until its
-//! successor is fetched, verified, compiled and tried on a sample.
+//! Pure means: no module here sends requests, or reads or writes files. Each is a rule or a state machine, which a test calls
+//! without an API server.
+//!
+//! * [`catalog`]: the active plugins, and the resources that each applies to ([`entry`]).
+//! * [`state`]: state of one plugin resource ([`resource`]): which version is active, what is loaded next, rollbacks, retries.
+//!   [`request`] and [`loaded`] are the input and the result of an attempt to load.
+//! * [`startup`]: what must be known before anything is decided. [`load_queue`]: the order of loads. [`quota`]: plugins of a
+//!   namespace that are loaded. [`namespace_labels`]: labels by which plugins select namespaces.
+//! * [`validate`], [`sources`], [`rights`], [`limits`]: what a plugin resource may contain. [`status`]: what its status reports.
+//! * Wrappers of components: [`monitored`] counts failures for the [`breaker`], [`time_budget`] and [`user_info`] restrict
+//!   components of tenants, [`unavailable`] replaces a component that can't be used.
+//!
+//! [`load`] does all I/O: the [`Manager`](load::Manager) watches DaskPlugin and ClusterDaskPlugin resources, loads the components
+//! that they name, and exchanges the [`Catalog`]. The active version of a plugin stays active until its successor is fetched,
+//! verified, compiled and tried on a sample. No module here imports [`load`].
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use dask_operator_core::category::Retry;
 use dask_operator_evaluator::logic::{Failure, LogicPlugin, PluginOwner};
 use dask_operator_evaluator::plan::{PlanError, Unchecked};
 use dask_operator_evaluator::policy::Policy;
 use dask_operator_evaluator::review::{ReviewError, Reviewed, review};
 use dask_operator_evaluator::{AllowedKinds, Evaluator};
 use dask_operator_runtime::contract::{DesiredChild, Observation, Timestamp};
-use dask_operator_runtime::{CallError, until};
-use thiserror::Error;
-
-use crate::key::PluginId;
+use dask_operator_runtime::until;
 
 use crate::key::ParentKey;
-use crate::threads::shares::{Denied, Shares, call_time};
+use crate::threads::shares::{Shares, call_time};
 use crate::threads::{self, Load};
 
-mod admit;
-pub(crate) mod args;
-mod attempt;
-mod awaited;
+mod breaker;
 mod catalog;
-pub(crate) mod defaults;
 mod entry;
-mod failure;
-mod fetch;
-mod guard;
-mod guarded;
-mod held;
-mod kept;
-mod known;
+mod error;
 mod limits;
-mod loads;
-mod manager;
-mod marks;
+pub(crate) mod load;
+mod load_queue;
+mod loaded;
 pub(crate) mod metrics;
-mod namespaces;
-mod own_time;
-mod prepare;
+mod monitored;
+mod namespace_labels;
 mod quota;
-mod report;
+mod request;
 mod resource;
 mod rights;
-mod sample;
+mod sources;
+mod startup;
+mod state;
+mod status;
 #[cfg(test)]
 mod tests;
+mod time_budget;
+mod unavailable;
 mod user_info;
-mod watching;
+mod validate;
+mod watch_scope;
 
-pub(crate) use admit::check;
 pub(crate) use catalog::Catalog;
 #[cfg(test)]
 pub(crate) use catalog::Unknown;
-pub(crate) use entry::{Entry, Scope, Subject};
-pub(crate) use fetch::Sources;
-pub(crate) use kept::Kept;
-pub(crate) use manager::{Manager, Parts};
 #[cfg(test)]
-pub(crate) use own_time::OwnTime;
-pub(crate) use own_time::with_own_time;
+pub(crate) use entry::Entry;
+#[cfg(test)]
+pub(crate) use entry::Scope;
+pub(crate) use entry::Subject;
+pub(crate) use error::PluginError;
+#[cfg(test)]
 pub(crate) use rights::TenantRights;
+pub(crate) use sources::Sources;
 #[cfg(test)]
-pub(crate) use sample::try_logic;
-
-/// Reason why there is no answer from a component.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{title}: {message}")]
-pub(crate) struct PluginError {
-    /// Title of the component, as [`LogicPlugin::title`].
-    pub(crate) title: String,
-    /// Reason as one word in CamelCase.
-    pub(crate) reason: &'static str,
-    /// Message for users.
-    pub(crate) message: String,
-}
-
-impl PluginError {
-    /// Creates the error of a component that can't be used.
-    #[must_use]
-    pub(crate) fn unusable(title: &str, message: String) -> Self {
-        Self {
-            title: title.to_owned(),
-            reason: "PluginUnusable",
-            message,
-        }
-    }
-
-    /// Returns whether the components are not known yet, so that one that forbids something may be among them.
-    #[must_use]
-    pub(crate) fn is_unknown(&self) -> bool {
-        matches!(self.reason, "PluginsUnknown" | "NamespaceUnknown")
-    }
-
-    /// Creates the error of a call of the component `title` that gave no answer.
-    #[must_use]
-    pub(crate) fn no_answer(title: &str, error: &Failure) -> Self {
-        let (reason, message) = match (error.downcast_ref::<CallError>(), error.downcast_ref::<Denied>()) {
-            (Some(error), _) => (error.failure.reason(), error.failure.to_string()),
-            (None, Some(denied)) => (denied.reason(), denied.to_string()),
-            (None, None) => ("PluginFailed", error.to_string()),
-        };
-        Self {
-            title: title.to_owned(),
-            reason,
-            message,
-        }
-    }
-
-    /// Returns the way to retry.
-    #[must_use]
-    pub(crate) fn retry(&self) -> Retry {
-        if self.reason == crate::threads::shares::OTHERS_FIRST {
-            Retry::Passing
-        } else {
-            Retry::BackOff
-        }
-    }
-}
+pub(crate) use time_budget::TenantComponent;
+pub(crate) use time_budget::with_time_budget;
+pub(crate) use validate::check;
 
 /// Holder of the catalog for all resources. The catalog is exchanged as a whole; calls that are running then finish with the
 /// components of the former catalog.

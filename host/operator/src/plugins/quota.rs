@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::failure::{LoadFailure, TOO_MANY};
-use super::known::Known;
-use super::rights::MAX_PLUGINS;
 use crate::key::PluginId;
+use crate::plugins::error::{LoadFailure, TOO_MANY};
+use crate::plugins::rights::MAX_PLUGINS;
+use crate::plugins::state::PluginState;
 
 /// Returns why a plugin is not loaded: its namespace has enough older ones. `None` if it may be loaded.
-pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Option<LoadFailure> {
+pub(super) fn refuses(states: &BTreeMap<PluginId, PluginState>, id: &PluginId) -> Option<LoadFailure> {
     let namespace = id.namespace.as_ref()?;
-    let own = age(known.get(id)?);
-    let older = of_namespace(known, namespace).filter(|other| age(other) < own);
+    let own = age(states.get(id)?);
+    let older = of_namespace(states, namespace).filter(|other| age(other) < own);
     let older = older.count();
     (older >= MAX_PLUGINS).then(|| {
         LoadFailure::new(
@@ -27,35 +27,35 @@ pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Optio
 }
 
 /// Returns the plugins of a namespace that were beyond the limit and are not any more.
-pub(super) fn no_longer_refused(known: &BTreeMap<PluginId, Known>, namespace: &str) -> Vec<PluginId> {
-    let mut all: Vec<_> = of_namespace(known, namespace).collect();
+pub(super) fn no_longer_refused(states: &BTreeMap<PluginId, PluginState>, namespace: &str) -> Vec<PluginId> {
+    let mut all: Vec<_> = of_namespace(states, namespace).collect();
     all.sort_by(|one, other| age(one).cmp(&age(other)));
-    let was_refused = |known: &&Known| {
-        let failure = known.failure();
+    let was_refused = |state: &&PluginState| {
+        let failure = state.failure();
         failure.is_some_and(|failure| failure.reason == TOO_MANY)
     };
     let oldest = all.into_iter().take(MAX_PLUGINS).filter(was_refused);
-    oldest.map(|known| known.resource.id.clone()).collect()
+    oldest.map(|state| state.resource.id.clone()).collect()
 }
 
 /// Returns all plugins of a namespace.
 pub(super) fn of_namespace<'a>(
-    known: &'a BTreeMap<PluginId, Known>,
+    states: &'a BTreeMap<PluginId, PluginState>,
     namespace: &'a str,
-) -> impl Iterator<Item = &'a Known> {
+) -> impl Iterator<Item = &'a PluginState> {
     let first = PluginId {
         namespace: Some(namespace.to_owned()),
         name: String::new(),
     };
-    known
+    states
         .range(first..)
-        .map(|(_, known)| known)
-        .take_while(move |known| known.resource.id.namespace.as_deref() == Some(namespace))
+        .map(|(_, state)| state)
+        .take_while(move |state| state.resource.id.namespace.as_deref() == Some(namespace))
 }
 
 /// Returns the key by which plugins of a namespace are ordered, oldest first.
-fn age(known: &Known) -> (&Option<Time>, &str) {
-    (&known.resource.created, &known.resource.id.name)
+fn age(state: &PluginState) -> (&Option<Time>, &str) {
+    (&state.resource.created, &state.resource.id.name)
 }
 
 #[cfg(test)]
@@ -63,11 +63,11 @@ mod tests {
     use dask_operator_api::DaskPlugin;
     use serde_json::json;
 
-    use super::super::attempt::Outcome;
-    use super::super::resource::Resource;
     use super::*;
+    use crate::plugins::request::LoadOutcome;
+    use crate::plugins::resource::Resource;
 
-    fn known(namespace: &str, name: &str, minute: usize) -> (PluginId, Known) {
+    fn plugin(namespace: &str, name: &str, minute: usize) -> (PluginId, PluginState) {
         let object = json!({
             "metadata": {"name": name, "namespace": namespace, "uid": name,
                          "creationTimestamp": format!("2026-01-01T00:{minute:02}:00Z")},
@@ -75,17 +75,17 @@ mod tests {
         });
         let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
         let resource = Resource::of_namespace(object);
-        (resource.id.clone(), Known::new(resource))
+        (resource.id.clone(), PluginState::new(resource))
     }
 
     #[test]
     fn loads_the_oldest_plugins_of_a_namespace() {
         // The newest has the first name.
         let mut all: BTreeMap<_, _> = (0..MAX_PLUGINS)
-            .map(|number| known("a", &format!("z{number}"), number))
+            .map(|number| plugin("a", &format!("z{number}"), number))
             .collect();
-        let (newest, of_newest) = known("a", "a", MAX_PLUGINS);
-        let (neighbour, of_neighbour) = known("b", "a", MAX_PLUGINS);
+        let (newest, of_newest) = plugin("a", "a", MAX_PLUGINS);
+        let (neighbour, of_neighbour) = plugin("b", "a", MAX_PLUGINS);
         all.insert(newest.clone(), of_newest);
         all.insert(neighbour.clone(), of_neighbour);
         let refused: Vec<_> = all.keys().filter(|id| refuses(&all, id).is_some()).collect();
@@ -94,15 +94,15 @@ mod tests {
         for (of, refused) in [(&newest, true), (&neighbour, false)] {
             let failure = refuses(&all, of);
             assert_eq!(failure.is_some(), refused);
-            let known = all.get_mut(of).unwrap_or_else(|| panic!("{of} is known"));
-            let (id, uid) = (of.clone(), known.resource.uid.clone());
-            let generation = known.resource.generation;
-            known.apply(Outcome {
+            let state = all.get_mut(of).unwrap_or_else(|| panic!("{of} is known"));
+            let (id, uid) = (of.clone(), state.resource.uid.clone());
+            let generation = state.resource.generation;
+            state.load_finished(LoadOutcome {
                 id,
                 uid,
                 generation,
                 before: None,
-                good: None,
+                loaded: None,
                 failure,
             });
         }

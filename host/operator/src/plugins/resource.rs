@@ -9,6 +9,7 @@ use dask_operator_api::{
     ClusterDaskPlugin, ClusterDaskPluginSpec, DaskPlugin, DaskPluginSpec, PluginSettings, PluginStatus,
 };
 use dask_operator_core::json::tree_bytes;
+use dask_operator_runtime::Interface;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::core::{NamespaceResourceScope, Selector};
@@ -17,9 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::key::PluginId;
 
-use super::Scope;
-use super::entry::NAMESPACE_NAME;
-use super::failure::{INVALID_SELECTOR, LoadFailure, SETTINGS_TOO_LARGE};
+use crate::plugins::entry::{NAMESPACE_NAME, Scope};
+use crate::plugins::error::{INVALID_SELECTOR, LoadFailure, SETTINGS_TOO_LARGE};
 pub(super) use lean::Lean;
 
 /// Interval in which a file is read again.
@@ -130,6 +130,30 @@ impl Resource {
     pub(super) fn settings(&self) -> String {
         let settings = self.spec.settings.as_ref();
         settings.map_or("{}", PluginSettings::text).to_owned()
+    }
+
+    /// Returns the interfaces that the resource requests, out of those that the component with this title has (`has`).
+    pub(super) fn requested_interfaces(
+        &self,
+        title: &str,
+        has: &[Interface],
+    ) -> Result<Vec<Interface>, LoadFailure> {
+        let Some(wanted) = &self.spec.interfaces else {
+            return Ok(has.to_vec());
+        };
+        let find = |name: &str| {
+            let missing = || {
+                let names: Vec<_> = has.iter().map(|interface| interface.name()).collect();
+                let text = format!(
+                    "spec.interfaces: {title} has no {name}; it has {}",
+                    names.join(", ")
+                );
+                LoadFailure::new("InterfaceMissing", text)
+            };
+            let found = Interface::from_name(name).filter(|interface| has.contains(interface));
+            found.ok_or_else(missing)
+        };
+        wanted.iter().map(|interface| find(interface.name())).collect()
     }
 
     /// Returns the interval in which the source is read again; `None` if it is not. Volumes that hold a ConfigMap change with

@@ -5,9 +5,9 @@ use std::time::Duration;
 use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::{Interface, Limits};
 
-use super::failure::{INTERFACE_NOT_ALLOWED, LoadFailure};
-use super::limits::bytes;
-use super::resource::Resource;
+use crate::plugins::error::{INTERFACE_NOT_ALLOWED, LoadFailure};
+use crate::plugins::limits::bytes;
+use crate::plugins::resource::Resource;
 use crate::threads::shares::call_time;
 
 /// Number of plugins of a namespace that are loaded: the oldest ones.

@@ -12,6 +12,7 @@ use dask_operator_runtime::contract::{
 use dask_operator_runtime::left;
 
 use super::*;
+use crate::key::PluginId;
 
 /// Component that records the remaining time of each call.
 #[derive(Clone, Default)]

@@ -29,11 +29,11 @@ impl<T: Rules> Rules for NamesOnly<T> {
 fn reduced(user_info: &str) -> String {
     #[derive(Default, Deserialize, Serialize)]
     #[serde(default)]
-    struct Known {
+    struct PluginState {
         username: String,
         groups: Vec<String>,
     }
-    let known: Known = serde_json::from_str(user_info).unwrap_or_default();
+    let known: PluginState = serde_json::from_str(user_info).unwrap_or_default();
     serde_json::to_string(&known).unwrap_or_else(|_| "{}".to_owned())
 }
 

@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::parse::MOST_BYTES;
-use crate::plugins::with_own_time;
+use crate::plugins::with_time_budget;
 use crate::threads::used::Used;
 use crate::threads::{self, CLASSIFICATIONS, DECISIONS, Load};
 
@@ -222,7 +222,7 @@ impl Executor {
         let mut permit = self.permit(cost, begin).await?;
         let (own_time, load) = (self.own_time(&permit.cost), permit.cost.load());
         let work = move || {
-            let (done, used) = with_own_time(own_time, work);
+            let (done, used) = with_time_budget(own_time, work);
             permit.used = used;
             drop(permit);
             done

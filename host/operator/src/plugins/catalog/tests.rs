@@ -8,8 +8,8 @@ use dask_operator_runtime::contract::{
 use kube::core::{Expression, Selector};
 use rstest::rstest;
 
-use super::super::entry::{NAMESPACE_NAME, Scope};
 use super::*;
+use crate::plugins::entry::{NAMESPACE_NAME, Scope};
 
 struct Unused;
 

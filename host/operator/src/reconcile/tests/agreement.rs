@@ -1,7 +1,7 @@
 //! One table of plans for all callers of the evaluator: the reconcile, the dry run of the webhook, the trial of a new plugin,
 //! `dask-operator render` and `dask-operator plugin`. They must give the same answers.
 
-use crate::plugins::try_logic;
+use crate::plugins::load::try_logic;
 use dask_operator_author::observation::ObservationFile;
 use dask_operator_author::simulation::Simulation;
 use dask_operator_core::conditions::{self, HostCondition};

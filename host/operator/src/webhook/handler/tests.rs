@@ -20,7 +20,7 @@ use crate::key::PluginId;
 use super::*;
 use crate::cache::Stores;
 use crate::metrics::Registry;
-use crate::plugins::{Catalog, Entry, OwnTime, PluginError, Plugins, Scope, Sources, Unknown};
+use crate::plugins::{Catalog, Entry, PluginError, Plugins, Scope, Sources, TenantComponent, Unknown};
 use crate::webhook::scale::tests::{stores, stores_with};
 
 /// Logic that accepts everything.
@@ -396,7 +396,7 @@ fn handler_of_tenant(of_cluster: Box<dyn Rules>, own: Box<dyn Rules>) -> Arc<Han
 #[tokio::test(start_paused = true)]
 async fn only_time_of_its_own_plugins_is_charged_to_the_namespace() {
     let (short, long) = (Duration::from_millis(20), Duration::from_millis(500));
-    let own = OwnTime { inner: Slow(short) };
+    let own = TenantComponent { inner: Slow(short) };
     let handler = handler_of_tenant(Box::new(Slow(long)), Box::new(own));
     // The paused clock does not advance while a blocking task runs.
     let (end, ended) = std::sync::mpsc::channel::<()>();

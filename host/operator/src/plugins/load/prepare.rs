@@ -1,0 +1,231 @@
+//! Preparation of a plugin from its bytes: check what it may implement, compile it, check its settings, try it on samples.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dask_operator_api::{OnFailure, PluginMode};
+use dask_operator_core::gate::kinds::{allowed, gives_rights};
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_evaluator::AllowedKinds;
+use dask_operator_evaluator::findings::sentences;
+use dask_operator_evaluator::logic::{ComponentLogic, Logic, LogicPlugin, PluginOwner, interface, title};
+use dask_operator_evaluator::policy::{Mode, Policy, Rules};
+use dask_operator_runtime::{CompileTurn, Compiling, Component, Engine, Interface, compile_turn};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::client::resource::Kinds;
+use crate::plugins::breaker::{BreakerReport, CircuitBreaker, RollbackRule};
+use crate::plugins::entry::{Entry, LoadedComponent};
+use crate::plugins::error::{LoadFailure, PluginError};
+use crate::plugins::limits::limits;
+use crate::plugins::load::smoke_test;
+use crate::plugins::loaded::LoadedPlugin;
+use crate::plugins::monitored::Monitored;
+use crate::plugins::resource::Resource;
+use crate::plugins::rights::TenantRights;
+use crate::plugins::time_budget::TenantComponent;
+use crate::plugins::user_info::NamesOnly;
+
+/// Dependencies for preparing a plugin.
+#[derive(Clone)]
+pub(super) struct Loader {
+    pub(super) engine: Engine,
+    /// Kinds that are watched.
+    pub(super) watched: Kinds,
+    /// Kinds of children that the administrator allows in addition to the default ones.
+    pub(super) allowed_kinds: AllowedKinds,
+    /// Rights of plugins of namespaces.
+    pub(super) rights: TenantRights,
+    /// Receives reports about plugins that fail repeatedly.
+    pub(super) reports: UnboundedSender<BreakerReport>,
+}
+
+impl Loader {
+    /// Waits until the bytes can be compiled without waiting for other compilations. `None` if no wait is necessary. Blocks the
+    /// thread.
+    pub(super) fn turn(&self, resource: &Resource, bytes: &[u8]) -> Option<CompileTurn> {
+        compile_turn(&self.engine, bytes, &compiling(resource))
+    }
+
+    /// Checks that the bytes are what `resource` requests and may have, compiles them, and tries them on samples. Blocks the
+    /// thread.
+    pub(super) fn prepare(
+        &self,
+        resource: &Resource,
+        bytes: &[u8],
+        image_digest: Option<String>,
+        turn: Option<CompileTurn>,
+    ) -> Result<LoadedPlugin, LoadFailure> {
+        let limits = limits(resource.spec.limits.as_ref(), &self.rights.max_limits(resource))?;
+        let origin = resource.id.to_string();
+        let has = Component::interfaces_of(&origin, bytes)?;
+        let interfaces = resource.requested_interfaces("the component", &has)?;
+        self.rights.check(resource, &interfaces)?;
+        let compiling = compiling(resource);
+        let component = Component::load_in_turn(&self.engine, &origin, bytes, limits, &compiling, turn)?;
+        let settings = resource.settings();
+        let findings = component
+            .validate_settings(&settings)
+            .map_err(|error| LoadFailure::new(error.failure.reason(), error.to_string()))?;
+        if !findings.is_empty() {
+            return Err(LoadFailure::new(
+                "SettingsRefused",
+                format!(
+                    "spec.settings: {} refuses them: {}",
+                    title(&component),
+                    sentences(&findings)
+                ),
+            ));
+        }
+        let digest = component.digest().to_string();
+        let rule = rollback_rule(resource, interfaces.contains(&Interface::Policy));
+        let breaker = CircuitBreaker::new(resource.id.clone(), digest.clone(), rule, self.reports.clone());
+        let title = format!("{} of {}", title(&component), resource.id);
+        let mut entry = Entry {
+            id: resource.id.clone(),
+            scope: resource.scope.clone(),
+            order: resource.spec.order,
+            logic: BTreeMap::new(),
+            policy: None,
+            loaded: Some(LoadedComponent {
+                component: component.clone(),
+                source: resource.spec.source.clone(),
+            }),
+        };
+        for kind in DaskKind::ALL {
+            let interface = interface(kind);
+            if interfaces.contains(&interface) {
+                let plugin = self.logic(resource, &component, interface, kind, &title, &breaker)?;
+                entry.logic.insert(kind, Ok(plugin));
+            }
+        }
+        if interfaces.contains(&Interface::Policy) {
+            let inner = Monitored {
+                inner: component.clone(),
+                breaker: breaker.clone(),
+            };
+            let policy = Arc::new(Policy {
+                title: title.clone(),
+                settings: settings.clone(),
+                mode: match resource.spec.mode {
+                    PluginMode::Protect => Mode::Protect,
+                    PluginMode::Monitor => Mode::Monitor,
+                },
+                rules: rules(resource, inner),
+            });
+            smoke_test::try_policy(&policy)?;
+            entry.policy = Some(Ok(policy));
+        }
+        breaker.begin();
+        Ok(LoadedPlugin {
+            entry,
+            name: component.name().to_owned(),
+            version: component.description().version.clone(),
+            digest,
+            image_digest,
+            interfaces: interfaces.into_iter().map(Interface::name).collect(),
+            requested_by: resource.clone(),
+        })
+    }
+
+    fn logic(
+        &self,
+        resource: &Resource,
+        component: &Component,
+        interface: Interface,
+        kind: DaskKind,
+        title: &str,
+        breaker: &Arc<CircuitBreaker>,
+    ) -> Result<Arc<LogicPlugin>, LoadFailure> {
+        let inner = ComponentLogic {
+            component: component.clone(),
+            interface,
+        };
+        let monitored = Monitored {
+            inner,
+            breaker: breaker.clone(),
+        };
+        let logic: Arc<dyn Logic> = match resource.id.namespace {
+            Some(_) => Arc::new(TenantComponent { inner: monitored }),
+            None => Arc::new(monitored),
+        };
+        let mut plugin =
+            LogicPlugin::new(title.to_owned(), resource.settings(), logic).map_err(|failure| {
+                let error = PluginError::no_answer(title, &failure);
+                LoadFailure::new(error.reason, error.to_string())
+            })?;
+        if resource.id.namespace.is_some() {
+            plugin.owner = PluginOwner::Tenant;
+        }
+        check_kinds(&plugin, kind, &self.allowed_kinds, &self.watched)?;
+        let plugin = Arc::new(plugin);
+        smoke_test::try_logic(&plugin, kind, &self.allowed_kinds)?;
+        Ok(plugin)
+    }
+}
+
+/// Returns the options with which the resource's component is compiled.
+fn compiling(resource: &Resource) -> Compiling {
+    match &resource.id.namespace {
+        Some(namespace) => Compiling::of_tenant(namespace),
+        None => Compiling::default(),
+    }
+}
+
+/// Wraps a policy for its resource. A policy of a tenant has less time and receives less about the user.
+fn rules(resource: &Resource, inner: impl Rules + 'static) -> Box<dyn Rules> {
+    match resource.id.namespace {
+        Some(_) => Box::new(TenantComponent {
+            inner: NamesOnly { inner },
+        }),
+        None => Box::new(inner),
+    }
+}
+
+/// Returns an error if the plugin declares children of a kind that it may not have.
+fn check_kinds(
+    plugin: &LogicPlugin,
+    kind: DaskKind,
+    allowed_kinds: &AllowedKinds,
+    watched: &Kinds,
+) -> Result<(), LoadFailure> {
+    let may_have = allowed(kind, allowed_kinds.of(plugin.owner));
+    let flag = if plugin.owner == PluginOwner::Tenant {
+        "--allow-tenant-child"
+    } else {
+        "--allow-child"
+    };
+    let is_fit = |child: &&ResourceKind| may_have.contains(child) && watched.get(child).is_some();
+    let Some(child) = plugin.child_kinds.iter().find(|child| !is_fit(child)) else {
+        return Ok(());
+    };
+    let how = if gives_rights(child) {
+        "which no component may create: let it declare other kinds".to_owned()
+    } else {
+        format!(
+            "which it may not create: let it declare other kinds, or have the operator started with {flag} {}/{}",
+            child.api_version, child.kind
+        )
+    };
+    let message = format!("{} wants children of the kind {child}, {how}", plugin.title);
+    Err(LoadFailure::new("KindNotAllowed", message))
+}
+
+/// Returns the rule by which the plugin is rolled back if it fails repeatedly.
+fn rollback_rule(resource: &Resource, is_policy: bool) -> RollbackRule {
+    let protects = is_policy && resource.spec.mode == PluginMode::Protect;
+    let usual = if protects {
+        OnFailure::Hold
+    } else {
+        OnFailure::LastGood
+    };
+    match (resource.spec.on_failure.unwrap_or(usual), &resource.id.namespace) {
+        (OnFailure::Hold, _) => RollbackRule::Never,
+        (OnFailure::LastGood, Some(_)) => RollbackRule::Objects,
+        (OnFailure::LastGood, None) => RollbackRule::Namespaces,
+    }
+}
+
+#[cfg(test)]
+mod tests;
