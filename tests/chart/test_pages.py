@@ -56,11 +56,15 @@ def test_the_documented_quota_covers_all_cached_kinds():
 def reasons():
     """Yields the condition reasons for a plugin that is not active and for a component that returned no plan."""
     for crate in ("sources", "runtime"):
-        text = (ROOT / "host" / crate / "src" / "error.rs").read_text()
-        yield from re.findall(r'=> "([A-Z]\w+)"', text.partition("fn reason(")[2])
+        yield from words((ROOT / "host" / crate / "src" / "error.rs").read_text())
     for file in PLUGINS.rglob("*.rs"):
-        code = file.read_text().partition("#[cfg(test)]")[0]
-        yield from re.findall(r'(?:LoadFailure::new\(|reason: |\(|&str =)\s*"([A-Z][a-z]+(?:[A-Z][a-z]+)+|Quarantined)"', code)
+        yield from words(file.read_text())
+
+
+def words(code):
+    """Words of the enums of reasons in source code."""
+    for table in re.findall(r"(?s)reasons! \{(.*?)\n\}", code):
+        yield from re.findall(r'=> "([A-Z]\w+)"', table)
 
 
 def test_condition_reasons_are_documented():

@@ -19,6 +19,7 @@
 //! - [`draft`]: JSON objects that are only partly parsed;
 //! - [`names`]: labels, annotations and other names in objects;
 //! - [`quantity`]: Kubernetes quantities;
+//! - [`reasons!`]: reasons as enums, and their words in conditions, events and metrics;
 //! - [`predecessor`]: children that dask-kubernetes creates;
 //! - [`text`] and [`json`]: the sanitising of untrusted text, the root cause of an error, and the memory that JSON takes.
 
@@ -36,5 +37,6 @@ pub mod parent;
 pub mod plan;
 pub mod predecessor;
 pub mod quantity;
+mod reasons;
 pub mod status;
 pub mod text;

@@ -115,14 +115,31 @@ pub enum Unfit {
 }
 
 impl Unfit {
-    /// Returns the reason in CamelCase, for conditions and metrics.
-    pub fn reason(&self) -> &'static str {
+    /// Returns the reason, for conditions and metrics.
+    pub fn reason(&self) -> UnfitReason {
         match self {
-            Self::Late(_) => "PluginDeadlineExceeded",
-            Self::NoMemory(_) | Self::NotCompiled(_) => "HostExhausted",
-            Self::Call(error) if error.failure.may_be_of_load() => error.failure.reason(),
-            _ => "Unfit",
+            Self::Late(_) => FailureReason::DeadlineExceeded.into(),
+            Self::NoMemory(_) | Self::NotCompiled(_) => FailureReason::HostExhausted.into(),
+            Self::Call(error) if error.failure.may_be_of_load() => error.failure.reason().into(),
+            _ => UnfitReason::Unfit,
         }
+    }
+}
+
+dask_operator_core::reasons! {
+    /// Reason why a component can't be loaded.
+    pub enum UnfitReason {
+        /// It is no component that this host can run.
+        Unfit => "Unfit",
+    } containing {
+        /// Load on the host may be the cause, or a call failed.
+        Failure(FailureReason),
+    }
+}
+
+impl From<FailureReason> for UnfitReason {
+    fn from(reason: FailureReason) -> Self {
+        Self::Failure(reason)
     }
 }
 
@@ -238,25 +255,57 @@ impl Failure {
     /// Returns whether other load on the host may have caused the failure.
     #[must_use]
     pub fn may_be_of_load(&self) -> bool {
-        matches!(
-            self,
-            Self::Deadline { .. } | Self::NoTime { .. } | Self::Exhausted(_)
-        )
+        self.reason().may_be_of_load()
     }
 
-    /// Returns the reason in CamelCase, for conditions, events and metrics.
-    pub fn reason(&self) -> &'static str {
+    /// Returns the reason, for conditions, events and metrics.
+    pub fn reason(&self) -> FailureReason {
         match self {
-            Self::Missing => "PluginInterfaceMissing",
-            Self::Trap { .. } => "PluginTrapped",
-            Self::Deadline { .. } => "PluginDeadlineExceeded",
-            Self::NoTime { .. } => "NoTimeLeft",
-            Self::Memory { .. } => "PluginMemoryExceeded",
-            Self::Output { .. } | Self::TooLarge { .. } => "PluginOutputExceeded",
-            Self::Exhausted(_) => "HostExhausted",
-            Self::InvalidJson { .. } => "PluginInvalidJson",
-            Self::Malformed(_) => "PluginMalformedAnswer",
+            Self::Missing => FailureReason::InterfaceMissing,
+            Self::Trap { .. } => FailureReason::Trapped,
+            Self::Deadline { .. } => FailureReason::DeadlineExceeded,
+            Self::NoTime { .. } => FailureReason::NoTimeLeft,
+            Self::Memory { .. } => FailureReason::MemoryExceeded,
+            Self::Output { .. } | Self::TooLarge { .. } => FailureReason::OutputExceeded,
+            Self::Exhausted(_) => FailureReason::HostExhausted,
+            Self::InvalidJson { .. } => FailureReason::InvalidJson,
+            Self::Malformed(_) => FailureReason::MalformedAnswer,
         }
+    }
+}
+
+dask_operator_core::reasons! {
+    /// Reason why a call returned no answer.
+    pub enum FailureReason {
+        /// The component does not have the interface.
+        InterfaceMissing => "PluginInterfaceMissing",
+        /// The component trapped.
+        Trapped => "PluginTrapped",
+        /// The component did not answer before its deadline, or was not compiled in time.
+        DeadlineExceeded => "PluginDeadlineExceeded",
+        /// The caller had no time left.
+        NoTimeLeft => "NoTimeLeft",
+        /// The component requested more memory than its limit.
+        MemoryExceeded => "PluginMemoryExceeded",
+        /// The answer exceeds a limit.
+        OutputExceeded => "PluginOutputExceeded",
+        /// The host had no room for the component, or no memory or no process to compile it.
+        HostExhausted => "HostExhausted",
+        /// The answer contains invalid JSON.
+        InvalidJson => "PluginInvalidJson",
+        /// The answer is not of its type.
+        MalformedAnswer => "PluginMalformedAnswer",
+    }
+}
+
+impl FailureReason {
+    /// Returns whether other load on the host may have caused the failure.
+    #[must_use]
+    pub fn may_be_of_load(self) -> bool {
+        matches!(
+            self,
+            Self::DeadlineExceeded | Self::NoTimeLeft | Self::HostExhausted
+        )
     }
 }
 
@@ -341,7 +390,7 @@ mod tests {
             (Unfit::NotCompiled("no compiler".into()), "HostExhausted"),
             (Unfit::Compiler("it traps".into()), "Unfit"),
         ] {
-            assert_eq!(unfit.reason(), expected, "{unfit}");
+            assert_eq!(unfit.reason().as_str(), expected, "{unfit}");
         }
     }
 

@@ -53,7 +53,7 @@ pub use component::{Component, Description};
 pub use container::ContainerMemory;
 pub use digest::Digest;
 pub use engine::{Allocation, Cache, CompileTurn, Engine, EngineConfig};
-pub use error::{CallError, EngineError, Failure, LoadError, Unfit};
+pub use error::{CallError, EngineError, Failure, FailureReason, LoadError, Unfit, UnfitReason};
 pub use interface::Interface;
 pub use limits::Limits;
 pub use observer::{CallObserver, CallReport};

@@ -285,7 +285,7 @@ fn never_compiles_in_this_process_if_a_compiler_is_configured() {
             let error = Component::load_compiled(&engine, "good", &good(), Limits::default(), &compiling)
                 .expect_err("nothing compiled");
             assert!(error.to_string().contains(expected), "{error}");
-            assert_eq!(error.reason.reason(), "HostExhausted");
+            assert_eq!(error.reason.reason().as_str(), "HostExhausted");
         }
     }
 }

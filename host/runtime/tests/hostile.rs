@@ -97,7 +97,7 @@ fn reports_the_failure_of_a_plan(
     let hostile = load(&engine, name, limits_of(name)).expect("it can be loaded");
 
     let error = plan(&hostile).expect_err("it misbehaves");
-    assert_eq!(error.failure.reason(), reason, "{error}");
+    assert_eq!(error.failure.reason().as_str(), reason, "{error}");
     let text = error.to_string();
     let start = format!("component hostile ({}), cluster.plan: ", hostile.digest().short());
     assert!(text.starts_with(&start), "{text}");
@@ -228,7 +228,7 @@ fn rejects_a_default_that_would_take_too_much_memory() {
     let error = hostile
         .default(Interface::Cluster, "{}", "{}")
         .expect_err("it misbehaves");
-    assert_eq!(error.failure.reason(), "PluginOutputExceeded", "{error}");
+    assert_eq!(error.failure.reason().as_str(), "PluginOutputExceeded", "{error}");
     assert!(
         error
             .to_string()

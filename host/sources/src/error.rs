@@ -154,28 +154,68 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Returns the reason in CamelCase, for conditions and metrics.
+    /// Returns the reason, for conditions and metrics.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> SourceReason {
         match self {
-            Self::Reference { .. } => "InvalidReference",
-            Self::NotFound { .. } => "ImageNotFound",
-            Self::Unauthorised { .. } => "NotAuthorised",
-            Self::Tls { .. } => "CertificateNotTrusted",
-            Self::Unreachable { .. } => "RegistryUnreachable",
-            Self::Deadline { .. } => "RegistryTimeout",
-            Self::Registry { .. } => "RegistryError",
-            Self::AuthHost { .. } => "AuthHostNotAllowed",
-            Self::Elsewhere { .. } => "RedirectNotAllowed",
-            Self::NotAComponent { .. } => "NotAComponent",
-            Self::TooLarge { .. } => "TooLarge",
-            Self::Digest { .. } => "DigestMismatch",
-            Self::NotAllowed { .. } => "SourceNotAllowed",
-            Self::Outside { .. } => "FileOutsideFolder",
-            Self::Io { .. } => "FileUnreadable",
-            Self::Roots { .. } => "CertificateFileUnreadable",
-            Self::Credentials(_) => "CredentialsUnusable",
+            Self::Reference { .. } => SourceReason::InvalidReference,
+            Self::NotFound { .. } => SourceReason::ImageNotFound,
+            Self::Unauthorised { .. } => SourceReason::NotAuthorised,
+            Self::Tls { .. } => SourceReason::CertificateNotTrusted,
+            Self::Unreachable { .. } => SourceReason::RegistryUnreachable,
+            Self::Deadline { .. } => SourceReason::RegistryTimeout,
+            Self::Registry { .. } => SourceReason::RegistryError,
+            Self::AuthHost { .. } => SourceReason::AuthHostNotAllowed,
+            Self::Elsewhere { .. } => SourceReason::RedirectNotAllowed,
+            Self::NotAComponent { .. } => SourceReason::NotAComponent,
+            Self::TooLarge { .. } => SourceReason::TooLarge,
+            Self::Digest { .. } => SourceReason::DigestMismatch,
+            Self::NotAllowed { .. } => SourceReason::SourceNotAllowed,
+            Self::Outside { .. } => SourceReason::FileOutsideFolder,
+            Self::Io { .. } => SourceReason::FileUnreadable,
+            Self::Roots { .. } => SourceReason::CertificateFileUnreadable,
+            Self::Credentials(_) => SourceReason::CredentialsUnusable,
         }
+    }
+}
+
+dask_operator_core::reasons! {
+    /// Reason why a component can't be fetched or pushed.
+    pub enum SourceReason {
+        /// The text is not a valid name of an image.
+        InvalidReference => "InvalidReference",
+        /// The registry has no such image.
+        ImageNotFound => "ImageNotFound",
+        /// The registry requires credentials, or denies access to the given ones.
+        NotAuthorised => "NotAuthorised",
+        /// The registry's certificate is not trusted.
+        CertificateNotTrusted => "CertificateNotTrusted",
+        /// The registry can't be reached.
+        RegistryUnreachable => "RegistryUnreachable",
+        /// The registry did not answer in time.
+        RegistryTimeout => "RegistryTimeout",
+        /// The registry returned an error or an invalid response.
+        RegistryError => "RegistryError",
+        /// The registry's token server is on a host that must not receive credentials.
+        AuthHostNotAllowed => "AuthHostNotAllowed",
+        /// The registry redirects to a location that is not allowed.
+        RedirectNotAllowed => "RedirectNotAllowed",
+        /// The image does not contain a component.
+        NotAComponent => "NotAComponent",
+        /// The component, or a response of the registry, is too large.
+        TooLarge => "TooLarge",
+        /// The bytes do not have the expected digest.
+        DigestMismatch => "DigestMismatch",
+        /// The administrator does not allow this source.
+        SourceNotAllowed => "SourceNotAllowed",
+        /// The file is not below one of the allowed folders.
+        FileOutsideFolder => "FileOutsideFolder",
+        /// The file can't be read.
+        FileUnreadable => "FileUnreadable",
+        /// The certificate file contains no certificate.
+        CertificateFileUnreadable => "CertificateFileUnreadable",
+        /// The credentials can't be parsed.
+        CredentialsUnusable => "CredentialsUnusable",
     }
 }
 

@@ -84,7 +84,7 @@ mod tests {
             let error = read(&path, &folders, limit)
                 .await
                 .map(drop)
-                .map_err(|error| error.reason());
+                .map_err(|error| error.reason().as_str());
             assert_eq!(error, Err(reason), "{}", path.display());
         }
         Ok(())
@@ -95,7 +95,9 @@ mod tests {
     async fn reads_no_more_than_the_limit() {
         let folders = [PathBuf::from("/proc/self")];
         let path = Path::new("/proc/self/status");
-        let read = read(path, &folders, 10).await.map_err(|error| error.reason());
+        let read = read(path, &folders, 10)
+            .await
+            .map_err(|error| error.reason().as_str());
         assert_eq!(read, Err("TooLarge"));
     }
 }

@@ -15,7 +15,7 @@ pub mod oci;
 
 pub use allowed::Pattern;
 pub use credentials::Credentials;
-pub use error::SourceError;
+pub use error::{SourceError, SourceReason};
 use sha2::{Digest as _, Sha256};
 
 /// Maximum size of a component, in bytes. A component that contains a Python interpreter

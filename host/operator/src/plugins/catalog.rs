@@ -12,7 +12,7 @@ use dask_operator_runtime::Component;
 
 use crate::key::PluginId;
 use crate::plugins::entry::{Entry, Subject};
-use crate::plugins::error::PluginError;
+use crate::plugins::error::{PluginError, PluginErrorReason};
 use crate::plugins::unavailable;
 use crate::selection::Labels;
 
@@ -97,7 +97,7 @@ impl Catalog {
             None => Ok(()),
             Some(unknown) => Err(PluginError {
                 title: "plugins".to_owned(),
-                reason: "PluginsUnknown",
+                reason: PluginErrorReason::PluginsUnknown,
                 message: unknown.why.clone(),
             }),
         }
@@ -147,7 +147,7 @@ impl Catalog {
         subject: &Subject<'_>,
     ) -> Result<(Arc<LogicPlugin>, Vec<Arc<Policy>>), PluginError> {
         let logic = match self.logic(subject) {
-            Err(error) if !error.is_unknown() => unavailable::logic(error),
+            Err(error) if !error.reason.is_unknown() => unavailable::logic(error),
             logic => logic?,
         };
         let policies = self.policies_or(subject, |error| Ok(unavailable::policy(error)))?;

@@ -11,7 +11,7 @@ use dask_operator_runtime::Component;
 use kube::core::{Selector, SelectorExt};
 
 use crate::key::PluginId;
-use crate::plugins::error::PluginError;
+use crate::plugins::error::{PluginError, PluginErrorReason};
 use crate::selection::Labels;
 
 /// Label that holds the name of a namespace. Every namespace has it.
@@ -97,7 +97,7 @@ impl Entry {
             // The namespace was created a moment ago. Skipping this plugin could allow what it forbids.
             (None, None) if self.scope.by_labels => Err(PluginError {
                 title: self.id.to_string(),
-                reason: "NamespaceUnknown",
+                reason: PluginErrorReason::NamespaceUnknown,
                 message: format!(
                     "it is for namespaces with certain labels, and those of {} are not known yet; try again in a few \
                      seconds",

@@ -2,70 +2,144 @@
 
 use dask_operator_core::category::Retry;
 use dask_operator_evaluator::logic::Failure;
-use dask_operator_runtime::{CallError, LoadError, Unfit};
-use dask_operator_sources::SourceError;
+use dask_operator_runtime::{CallError, FailureReason, LoadError, Unfit, UnfitReason};
+use dask_operator_sources::{SourceError, SourceReason};
 use thiserror::Error;
 
 use crate::threads::shares::Denied;
 
-/// Reason of a component that failed in operation and was rolled back to the version before.
-pub(super) const ROLLED_BACK: &str = "RolledBack";
+dask_operator_core::reasons! {
+    /// Reason why the spec of a plugin resource is not active, for the condition `Ready`, events and metrics.
+    pub(crate) enum LoadReason {
+        /// The resource names no source.
+        NoSource => "NoSource",
+        /// A pull secret does not exist or has no credentials.
+        SecretUnusable => "SecretUnusable",
+        /// The ConfigMap does not exist or does not contain the component.
+        ConfigMapUnusable => "ConfigMapUnusable",
+        /// The API server does not return a ConfigMap or Secret.
+        Unreadable => "Unreadable",
+        /// A limit is no amount of bytes.
+        InvalidLimit => "InvalidLimit",
+        /// A selector is invalid.
+        InvalidSelector => "InvalidSelector",
+        /// The settings exceed the size limit.
+        SettingsTooLarge => "SettingsTooLarge",
+        /// The component refuses the settings.
+        SettingsRefused => "SettingsRefused",
+        /// The component does not have a requested interface.
+        InterfaceMissing => "InterfaceMissing",
+        /// Plugins of a namespace may not implement an interface.
+        InterfaceNotAllowed => "InterfaceNotAllowed",
+        /// The component declares children of a kind that it may not create.
+        KindNotAllowed => "KindNotAllowed",
+        /// The answer of the component to a sample is not allowed.
+        SampleRefused => "SampleRefused",
+        /// A call failed in another way than calls of components do.
+        CallFailed => "PluginFailed",
+        /// The namespace has enough older plugins.
+        TooManyPlugins => "TooManyPlugins",
+        /// The operator ended during a trial of the component or of another one of its namespace. The component is tried only while
+        /// nothing else is.
+        TriedAlone => "TriedAlone",
+        /// The operator ended during earlier trials. The component is not tried again.
+        Quarantined => "Quarantined",
+        /// The component failed in operation and was rolled back to the version before.
+        RolledBack => "RolledBack",
+        /// The active component fails in operation.
+        FailsInOperation => "FailsInOperation",
+        /// The operator can't determine the namespaces of the plugin.
+        NamespacesUnknown => "NamespacesUnknown",
+    } containing {
+        /// The component can't be fetched.
+        Source(SourceReason),
+        /// The component can't be loaded or called.
+        Component(UnfitReason),
+    }
+}
 
-/// Reason of a plugin with an interface that plugins of a namespace may not implement.
-pub(super) const INTERFACE_NOT_ALLOWED: &str = "InterfaceNotAllowed";
+impl LoadReason {
+    /// Returns the reason of a call that failed.
+    pub(super) fn of_call(failure: &Failure) -> Self {
+        match failure.downcast_ref::<CallError>() {
+            Some(error) => error.failure.reason().into(),
+            None => Self::CallFailed,
+        }
+    }
 
-/// Reason of a plugin beyond the limit of its namespace.
-pub(super) const TOO_MANY: &str = "TooManyPlugins";
+    /// Returns whether load on the host may be the cause, and not the component that was tried.
+    pub(super) fn may_be_of_load(self) -> bool {
+        matches!(self, Self::Component(UnfitReason::Failure(reason)) if reason.may_be_of_load())
+    }
 
-/// Reason of a component that is not tried again, because the operator ended during earlier trials.
-pub(super) const QUARANTINED: &str = "Quarantined";
+    /// Returns whether the source provided no usable bytes, so that no component was tried.
+    fn is_of_source(self) -> bool {
+        match self {
+            // These are about the spec, whatever the source contains.
+            Self::Source(SourceReason::SourceNotAllowed | SourceReason::InvalidReference) => false,
+            Self::Source(_) | Self::SecretUnusable | Self::ConfigMapUnusable | Self::Unreadable => true,
+            _ => false,
+        }
+    }
 
-/// Reason of a component that is tried only while nothing else is, because the operator ended during a trial of it or of another
-/// component of its namespace.
-pub(super) const TRIED_ALONE: &str = "TriedAlone";
+    /// Returns whether the reason says nothing about the component, because the cause may lie elsewhere.
+    pub(super) fn leaves_open(self) -> bool {
+        self.is_of_source() || self.may_be_of_load() || self == Self::NamespacesUnknown
+    }
 
-/// Reason of settings that exceed the size limit.
-pub(super) const SETTINGS_TOO_LARGE: &str = "SettingsTooLarge";
+    /// Returns whether the version that was active before this process started must not be used either: an administrator has
+    /// forbidden it, or its scope is not known any more.
+    pub(super) fn forbids(self) -> bool {
+        matches!(
+            self,
+            Self::Source(SourceReason::SourceNotAllowed)
+                | Self::InterfaceNotAllowed
+                | Self::InvalidSelector
+                | Self::TooManyPlugins
+        )
+    }
+}
 
-/// Reason of an invalid selector.
-pub(super) const INVALID_SELECTOR: &str = "InvalidSelector";
+impl From<SourceReason> for LoadReason {
+    fn from(reason: SourceReason) -> Self {
+        Self::Source(reason)
+    }
+}
 
-/// Reason of a plugin whose namespaces the operator can't determine.
-pub(super) const NAMESPACES_UNKNOWN: &str = "NamespacesUnknown";
+impl From<UnfitReason> for LoadReason {
+    fn from(reason: UnfitReason) -> Self {
+        Self::Component(reason)
+    }
+}
+
+impl From<FailureReason> for LoadReason {
+    fn from(reason: FailureReason) -> Self {
+        Self::Component(reason.into())
+    }
+}
 
 /// Failure to activate the spec of a plugin resource.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub(crate) struct LoadFailure {
-    /// Reason as one word in CamelCase, for the condition and for metrics.
-    pub(crate) reason: &'static str,
+    /// Reason, for the condition and for metrics.
+    pub(crate) reason: LoadReason,
     /// Message for users.
     pub(crate) message: String,
     /// Digest of the component that was tried and failed; `None` if the failure is about something else.
     pub(crate) tried: Option<String>,
-    /// True if no component was tried, because the source provided no usable bytes.
-    pub(crate) is_of_source: bool,
     /// True if nothing was tried, because the same trial failed a while ago.
-    pub(crate) is_known: bool,
+    pub(crate) is_repetition: bool,
 }
 
 impl LoadFailure {
     /// Creates a failure with this reason and message.
-    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: impl Into<LoadReason>, message: impl Into<String>) -> Self {
         Self {
-            reason,
+            reason: reason.into(),
             message: message.into(),
             tried: None,
-            is_of_source: false,
-            is_known: false,
-        }
-    }
-
-    /// Marks the failure as one of the source.
-    pub(super) fn of_source(self) -> Self {
-        Self {
-            is_of_source: true,
-            ..self
+            is_repetition: false,
         }
     }
 
@@ -76,34 +150,12 @@ impl LoadFailure {
             ..self
         }
     }
-
-    /// Returns whether load on the host may be the cause, and not the component that was tried.
-    pub(super) fn may_be_of_load(&self) -> bool {
-        ["PluginDeadlineExceeded", "NoTimeLeft", "HostExhausted"].contains(&self.reason)
-    }
-
-    /// Returns whether the failure says nothing about the component, because the cause may lie elsewhere.
-    pub(super) fn leaves_open(&self) -> bool {
-        self.is_of_source || self.may_be_of_load() || self.reason == NAMESPACES_UNKNOWN
-    }
-
-    /// Returns whether the version that was active before this process started must not be used either: an administrator has
-    /// forbidden it, or its scope is not known any more.
-    pub(super) fn forbids(&self) -> bool {
-        let reasons = [
-            "SourceNotAllowed",
-            INTERFACE_NOT_ALLOWED,
-            INVALID_SELECTOR,
-            TOO_MANY,
-        ];
-        reasons.contains(&self.reason)
-    }
 }
 
 impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         Self {
-            is_known: matches!(*error.reason, Unfit::NotAgain(_)),
+            is_repetition: matches!(*error.reason, Unfit::NotAgain(_)),
             ..Self::new(error.reason.reason(), error.to_string())
         }
     }
@@ -115,14 +167,71 @@ impl From<SourceError> for LoadFailure {
     }
 }
 
+dask_operator_core::reasons! {
+    /// Reason why a component gives no answer, for the condition `PluginFailed` and for the webhook.
+    pub(crate) enum PluginErrorReason {
+        /// A component of the operator or of the command line can't be used.
+        Unusable => "PluginUnusable",
+        /// A call failed in another way than calls of components do.
+        CallFailed => "PluginFailed",
+        /// The plugin was active and can't be loaded, or it existed at the start and is being loaded.
+        NotLoaded => "PluginNotLoaded",
+        /// The component returned no plan.
+        GaveUp => "PluginGaveUp",
+        /// The plugins are not known yet.
+        PluginsUnknown => "PluginsUnknown",
+        /// The labels of the namespace are not known yet.
+        NamespaceUnknown => "NamespaceUnknown",
+        /// The components of the namespace have used up their share of time.
+        ShareUsed => "PluginShareUsed",
+        /// Other namespaces were first.
+        Busy => "PluginsBusy",
+        /// The objects that the component must know are too large together.
+        ObservationTooLarge => "ObservationTooLarge",
+    } containing {
+        /// The call failed.
+        Call(FailureReason),
+    }
+}
+
+impl PluginErrorReason {
+    /// Returns the reason of a call that gave no answer.
+    fn of_call(failure: &Failure) -> Self {
+        if let Some(error) = failure.downcast_ref::<CallError>() {
+            return Self::Call(error.failure.reason());
+        }
+        match failure.downcast_ref::<Denied>() {
+            Some(Denied::Overdrawn { .. }) => Self::ShareUsed,
+            Some(Denied::OthersFirst) => Self::Busy,
+            None => Self::CallFailed,
+        }
+    }
+
+    /// Returns whether the components are not known yet, so that one that forbids something may be among them.
+    #[must_use]
+    pub(crate) fn is_unknown(self) -> bool {
+        matches!(self, Self::PluginsUnknown | Self::NamespaceUnknown)
+    }
+
+    /// Returns the way to retry.
+    #[must_use]
+    pub(crate) fn retry(self) -> Retry {
+        if self == Self::Busy {
+            Retry::Passing
+        } else {
+            Retry::BackOff
+        }
+    }
+}
+
 /// Reason why there is no answer from a component.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{title}: {message}")]
 pub(crate) struct PluginError {
     /// Title of the component, as `LogicPlugin::title`.
     pub(crate) title: String,
-    /// Reason as one word in CamelCase.
-    pub(crate) reason: &'static str,
+    /// Reason, for conditions.
+    pub(crate) reason: PluginErrorReason,
     /// Message for users.
     pub(crate) message: String,
 }
@@ -133,50 +242,36 @@ impl PluginError {
     pub(crate) fn unusable(title: &str, message: String) -> Self {
         Self {
             title: title.to_owned(),
-            reason: "PluginUnusable",
+            reason: PluginErrorReason::Unusable,
             message,
         }
-    }
-
-    /// Returns whether the components are not known yet, so that one that forbids something may be among them.
-    #[must_use]
-    pub(crate) fn is_unknown(&self) -> bool {
-        matches!(self.reason, "PluginsUnknown" | "NamespaceUnknown")
     }
 
     /// Creates the error of a call of the component `title` that gave no answer.
     #[must_use]
-    pub(crate) fn no_answer(title: &str, error: &Failure) -> Self {
-        let (reason, message) = match (error.downcast_ref::<CallError>(), error.downcast_ref::<Denied>()) {
-            (Some(error), _) => (error.failure.reason(), error.failure.to_string()),
-            (None, Some(denied)) => (denied.reason(), denied.to_string()),
-            (None, None) => ("PluginFailed", error.to_string()),
+    pub(crate) fn no_answer(title: &str, failure: &Failure) -> Self {
+        let message = match failure.downcast_ref::<CallError>() {
+            // The error's own text contains the title.
+            Some(error) => error.failure.to_string(),
+            None => failure.to_string(),
         };
         Self {
             title: title.to_owned(),
-            reason,
+            reason: PluginErrorReason::of_call(failure),
             message,
-        }
-    }
-
-    /// Returns the way to retry.
-    #[must_use]
-    pub(crate) fn retry(&self) -> Retry {
-        if self.reason == crate::threads::shares::OTHERS_FIRST {
-            Retry::Passing
-        } else {
-            Retry::BackOff
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use dask_operator_runtime::Failure;
 
     use super::*;
+    use crate::plugins::status::ReadyReason;
 
     #[test]
     fn deadlines_and_exhausted_memory_may_be_caused_by_load() {
@@ -189,11 +284,77 @@ mod tests {
             (Failure::Missing, false),
         ] {
             let reason = failure.reason();
-            assert_eq!(
-                LoadFailure::new(reason, "m").may_be_of_load(),
-                expected,
-                "{reason}"
-            );
+            assert_eq!(LoadReason::from(reason).may_be_of_load(), expected, "{reason}");
         }
+    }
+
+    #[test]
+    fn errors_of_permits_have_reasons_of_their_own() {
+        let reason = |denied: Denied| PluginErrorReason::of_call(&denied.into()).as_str();
+        assert_eq!(reason(Denied::OthersFirst), "PluginsBusy");
+        let namespace = "n".to_owned();
+        assert_eq!(reason(Denied::Overdrawn { namespace }), "PluginShareUsed");
+    }
+
+    const PAGE: &str = include_str!("../../../../docs/plugins.md");
+
+    /// Returns the words in the first column of the table whose head is `head`. A word may end with `…`.
+    fn documented(head: &str) -> BTreeSet<&'static str> {
+        let table = PAGE
+            .lines()
+            .skip_while(|line| !line.starts_with(head))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        let cells = table.filter_map(|line| line.split('|').nth(1));
+        cells
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect()
+    }
+
+    /// Asserts that the table with this head contains these reasons, and no others.
+    fn assert_documented(head: &str, reasons: impl Iterator<Item = &'static str>) {
+        let reasons: BTreeSet<_> = reasons.collect();
+        let documented = documented(head);
+        let covers = |pattern: &str, word: &str| match pattern.strip_suffix('…') {
+            Some(start) => word.starts_with(start),
+            None => word == pattern,
+        };
+        let missing: Vec<_> = reasons
+            .iter()
+            .filter(|word| !documented.iter().any(|pattern| covers(pattern, word)))
+            .collect();
+        assert_eq!(
+            missing,
+            Vec::<&&str>::new(),
+            "docs/plugins.md lacks them below {head}"
+        );
+        let unknown: Vec<_> = documented
+            .iter()
+            .filter(|pattern| !reasons.iter().any(|word| covers(pattern, word)))
+            .collect();
+        assert_eq!(
+            unknown,
+            Vec::<&&str>::new(),
+            "docs/plugins.md has them below {head}"
+        );
+    }
+
+    #[test]
+    fn reasons_of_the_condition_ready_are_documented() {
+        // Without its certificate file, the operator does not start, so that no condition has this reason.
+        let occurs = |reason: &ReadyReason| {
+            *reason != ReadyReason::Failed(SourceReason::CertificateFileUnreadable.into())
+        };
+        let reasons = ReadyReason::all().into_iter().filter(occurs);
+        assert_documented("| reason of `Ready` |", reasons.map(ReadyReason::as_str));
+    }
+
+    #[test]
+    fn reasons_of_the_condition_plugin_failed_are_documented() {
+        let reasons = PluginErrorReason::all().into_iter();
+        assert_documented(
+            "| reason of `PluginFailed` |",
+            reasons.map(PluginErrorReason::as_str),
+        );
     }
 }

@@ -6,7 +6,7 @@ use dask_operator_api::PluginLimits;
 use dask_operator_core::quantity;
 use dask_operator_runtime::Limits;
 
-use crate::plugins::error::LoadFailure;
+use crate::plugins::error::{LoadFailure, LoadReason};
 
 /// Parses a number of bytes, such as `64Mi`; `None` if it is invalid or zero.
 pub(super) fn bytes(text: &str) -> Option<usize> {
@@ -23,7 +23,7 @@ pub(super) fn limits(wanted: Option<&PluginLimits>, most: &Limits) -> Result<Lim
         None => Ok(most),
         Some(text) => bytes(text).map(|bytes| bytes.min(most)).ok_or_else(|| {
             LoadFailure::new(
-                "InvalidLimit",
+                LoadReason::InvalidLimit,
                 format!("spec.limits.{field}: {text:?} is no amount of bytes: write it as 64Mi"),
             )
         }),
@@ -113,7 +113,7 @@ mod tests {
         for invalid in ["much", "-1", "0"] {
             assert_eq!(
                 wanted(Some(invalid), None).map_err(|error| error.reason),
-                Err("InvalidLimit")
+                Err(LoadReason::InvalidLimit)
             );
         }
         Ok(())

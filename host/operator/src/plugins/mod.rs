@@ -66,7 +66,7 @@ pub(crate) use entry::Entry;
 #[cfg(test)]
 pub(crate) use entry::Scope;
 pub(crate) use entry::Subject;
-pub(crate) use error::PluginError;
+pub(crate) use error::{PluginError, PluginErrorReason};
 #[cfg(test)]
 pub(crate) use rights::TenantRights;
 pub(crate) use sources::Sources;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::Selector;
 
 use crate::plugins::entry::{Entry, Scope};
-use crate::plugins::error::{LoadFailure, NAMESPACES_UNKNOWN};
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::state::PluginState;
 use crate::selection::Labels;
 
@@ -79,7 +79,7 @@ impl NamespaceLabels {
             .as_ref()
             .filter(|_| state.resource.scope.by_labels)?;
         Some(LoadFailure::new(
-            NAMESPACES_UNKNOWN,
+            LoadReason::NamespacesUnknown,
             format!("spec.namespaceSelector: {why}"),
         ))
     }

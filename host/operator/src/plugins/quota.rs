@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::key::PluginId;
-use crate::plugins::error::{LoadFailure, TOO_MANY};
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::rights::MAX_PLUGINS;
 use crate::plugins::state::PluginState;
 
@@ -17,7 +17,7 @@ pub(super) fn refuses(states: &BTreeMap<PluginId, PluginState>, id: &PluginId) -
     let older = older.count();
     (older >= MAX_PLUGINS).then(|| {
         LoadFailure::new(
-            TOO_MANY,
+            LoadReason::TooManyPlugins,
             format!(
                 "the namespace {namespace} has {older} older ones, and no more than {MAX_PLUGINS} of a namespace are loaded: \
                  delete some that are not needed"
@@ -32,7 +32,7 @@ pub(super) fn no_longer_refused(states: &BTreeMap<PluginId, PluginState>, namesp
     all.sort_by(|one, other| age(one).cmp(&age(other)));
     let was_refused = |state: &&PluginState| {
         let failure = state.failure();
-        failure.is_some_and(|failure| failure.reason == TOO_MANY)
+        failure.is_some_and(|failure| failure.reason == LoadReason::TooManyPlugins)
     };
     let oldest = all.into_iter().take(MAX_PLUGINS).filter(was_refused);
     oldest.map(|state| state.resource.id.clone()).collect()

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::key::PluginId;
 
 use crate::plugins::entry::{NAMESPACE_NAME, Scope};
-use crate::plugins::error::{INVALID_SELECTOR, LoadFailure, SETTINGS_TOO_LARGE};
+use crate::plugins::error::{LoadFailure, LoadReason};
 pub(super) use lean::Lean;
 
 /// Interval in which a file is read again.
@@ -148,7 +148,7 @@ impl Resource {
                     "spec.interfaces: {title} has no {name}; it has {}",
                     names.join(", ")
                 );
-                LoadFailure::new("InterfaceMissing", text)
+                LoadFailure::new(LoadReason::InterfaceMissing, text)
             };
             let found = Interface::from_name(name).filter(|interface| has.contains(interface));
             found.ok_or_else(missing)
@@ -208,7 +208,7 @@ fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<
             );
             (
                 Selector::default(),
-                Some(LoadFailure::new(INVALID_SELECTOR, problem)),
+                Some(LoadFailure::new(LoadReason::InvalidSelector, problem)),
             )
         }
     }
@@ -225,7 +225,7 @@ fn too_large(settings: &PluginSettings) -> Option<LoadFailure> {
         return None;
     };
     let message = format!("spec.settings: {problem}: have the component bring along what is always the same");
-    Some(LoadFailure::new(SETTINGS_TOO_LARGE, message))
+    Some(LoadFailure::new(LoadReason::SettingsTooLarge, message))
 }
 
 /// Returns whether a selector of namespaces uses other labels than the name of the namespace.
@@ -331,7 +331,7 @@ mod tests {
                 assert!(resource.status.last_good.is_some());
             }
             (Err(failure), Err(problem)) => {
-                assert_eq!(failure.reason, SETTINGS_TOO_LARGE);
+                assert_eq!(failure.reason, LoadReason::SettingsTooLarge);
                 assert!(failure.message.contains(problem), "{failure}");
                 assert_eq!((resource.spec.settings, resource.status.last_good), (None, None));
             }
@@ -352,7 +352,7 @@ mod tests {
         let said = resource.check().err();
         assert_eq!(
             said.as_ref().map(|failure| failure.reason),
-            expected.map(|_| INVALID_SELECTOR)
+            expected.map(|_| LoadReason::InvalidSelector)
         );
         let starts = |text: &str| {
             said.as_ref()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::{Interface, Limits};
 
-use crate::plugins::error::{INTERFACE_NOT_ALLOWED, LoadFailure};
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::limits::bytes;
 use crate::plugins::resource::Resource;
 use crate::threads::shares::call_time;
@@ -62,7 +62,7 @@ impl TenantRights {
             names.join(", ")
         };
         Err(LoadFailure::new(
-            INTERFACE_NOT_ALLOWED,
+            LoadReason::InterfaceNotAllowed,
             format!(
                 "spec.interfaces: a DaskPlugin may not stand for {} here, but for {may} (--allow-tenant-interfaces): name \
                  what it may, or have an administrator install it as a ClusterDaskPlugin",
@@ -122,8 +122,8 @@ mod tests {
         assert_eq!(rights.check(&of_cluster(), &Interface::ALL), Ok(()));
         let said = rights.check(&of_namespace(), &[Interface::Policy, Interface::Job]);
         assert_eq!(
-            said.map_err(|failure| (failure.reason, failure.forbids())),
-            Err((INTERFACE_NOT_ALLOWED, true))
+            said.map_err(|failure| (failure.reason, failure.reason.forbids())),
+            Err((LoadReason::InterfaceNotAllowed, true))
         );
         let all = TenantRights {
             interfaces: Interface::ALL.to_vec(),

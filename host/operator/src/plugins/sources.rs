@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use dask_operator_sources::allowed::{self, Source};
 use dask_operator_sources::{Pattern, oci};
 
-use crate::plugins::error::LoadFailure;
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::resource::Resource;
 use crate::plugins::rights::TenantRights;
 
@@ -41,7 +41,7 @@ impl Sources {
             (_, _, Some(_)) => allowed::check(patterns, Source::ConfigMap)?,
             (None, None, None) => {
                 return Err(LoadFailure::new(
-                    "NoSource",
+                    LoadReason::NoSource,
                     "spec.source is empty: it holds one of oci, file and configMap",
                 ));
             }

@@ -9,7 +9,7 @@ use dask_operator_api::{Condition, LastGood};
 use dask_operator_core::backoff::Backoff;
 use tokio::time::Instant;
 
-use crate::plugins::error::{LoadFailure, ROLLED_BACK};
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::loaded::LoadedPlugin;
 use crate::plugins::request::{LoadOutcome, LoadRequest};
 use crate::plugins::resource::Resource;
@@ -18,9 +18,6 @@ use trials::FailedTrials;
 /// Wait after a first failure, and the longest one. The wait doubles with each failure.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-
-/// Reason of an active component that fails.
-const FAILS_IN_OPERATION: &str = "FailsInOperation";
 
 /// State of one plugin resource.
 pub(super) struct PluginState {
@@ -129,7 +126,9 @@ impl PluginState {
     pub(super) fn failure(&self) -> Option<&LoadFailure> {
         match &self.failure {
             // About a version that was rolled back, the failure in operation is more informative.
-            Some(failure) if failure.reason == ROLLED_BACK => self.runtime_failure.as_ref().or(Some(failure)),
+            Some(failure) if failure.reason == LoadReason::RolledBack => {
+                self.runtime_failure.as_ref().or(Some(failure))
+            }
             Some(failure) => Some(failure),
             None => self.runtime_failure.as_ref().filter(|_| self.active.is_some()),
         }
@@ -211,8 +210,11 @@ impl PluginState {
         self.running = false;
         let block = self.blocks_untried().then(|| self.failure.clone());
         // If the registry can't be reached, nothing is known about the component.
-        self.untried &=
-            outcome.failure.as_ref().is_some_and(LoadFailure::leaves_open) && outcome.loaded.is_none();
+        self.untried &= outcome
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.reason.leaves_open())
+            && outcome.loaded.is_none();
         let worked = outcome.failure.is_none();
         let is_exchanged = outcome.loaded.is_some();
         // A rollback is reported until the source holds something else that works. A failure of the active component is reported
@@ -221,7 +223,7 @@ impl PluginState {
             .runtime_failure
             .take()
             .filter(|failure| match failure.reason {
-                ROLLED_BACK => !worked,
+                LoadReason::RolledBack => !worked,
                 _ => !is_exchanged,
             });
         match outcome.failure {
@@ -282,7 +284,7 @@ impl PluginState {
         self.failing = None;
         self.active = previous;
         self.failure = None;
-        self.runtime_failure = Some(LoadFailure::new(ROLLED_BACK, message));
+        self.runtime_failure = Some(LoadFailure::new(LoadReason::RolledBack, message));
         if self.active.is_none() {
             self.recheck_source = false;
             return FollowerAction::LoadPrevious;
@@ -309,7 +311,7 @@ impl PluginState {
         let failed = active.title();
         if !may_roll_back {
             self.runtime_failure = Some(LoadFailure::new(
-                FAILS_IN_OPERATION,
+                LoadReason::FailsInOperation,
                 format!(
                     "{failed} fails again and again, and it is not taken back: what it can't decide about is refused and \
                      held, until it can or this plugin is changed: {message}"
@@ -321,7 +323,7 @@ impl PluginState {
             let message = format!(
                 "{failed} fails again and again, and there is no earlier version to go back to: {message}"
             );
-            self.runtime_failure = Some(LoadFailure::new(FAILS_IN_OPERATION, message));
+            self.runtime_failure = Some(LoadFailure::new(LoadReason::FailsInOperation, message));
             return false;
         };
         let text = format!(
@@ -331,7 +333,7 @@ impl PluginState {
         self.rolled_back = Some(active.digest.clone());
         // The next attempt reports again why the spec can't be loaded.
         self.failure = None;
-        self.runtime_failure = Some(LoadFailure::new(ROLLED_BACK, text));
+        self.runtime_failure = Some(LoadFailure::new(LoadReason::RolledBack, text));
         self.active = Some(previous);
         true
     }
@@ -339,7 +341,7 @@ impl PluginState {
     /// Marks the active version as recovered. Returns whether it was reported as failing.
     pub(super) fn mark_recovered(&mut self) -> bool {
         self.failing = None;
-        let fails = |failure: &mut LoadFailure| failure.reason == FAILS_IN_OPERATION;
+        let fails = |failure: &mut LoadFailure| failure.reason == LoadReason::FailsInOperation;
         self.runtime_failure.take_if(fails).is_some()
     }
 }
@@ -361,11 +363,11 @@ fn rollback_in_status(resource: &Resource) -> (Option<String>, Option<LoadFailur
     let is_reported = status
         .conditions
         .iter()
-        .any(|condition| condition.reason.as_deref() == Some(ROLLED_BACK));
+        .any(|condition| condition.reason.as_deref() == Some(LoadReason::RolledBack.as_str()));
     let message = status.error.as_ref().filter(|_| is_reported);
     (
         Some(digest),
-        message.map(|message| LoadFailure::new(ROLLED_BACK, message)),
+        message.map(|message| LoadFailure::new(LoadReason::RolledBack, message)),
     )
 }
 

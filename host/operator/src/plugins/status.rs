@@ -6,12 +6,31 @@ use dask_operator_core::{status, text};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::plugins::error::{LoadFailure, ROLLED_BACK};
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::loaded::LoadedPlugin;
 use crate::plugins::resource::Resource;
 
 /// Longest message of a condition, in bytes.
 const MAX_MESSAGE: usize = 4096;
+
+dask_operator_core::reasons! {
+    /// Reason of the condition `Ready`.
+    pub(super) enum ReadyReason {
+        /// The plugin is active.
+        InForce => "InForce",
+        /// The plugin is being loaded.
+        Loading => "Loading",
+    } containing {
+        /// The spec is not active.
+        Failed(LoadReason),
+    }
+}
+
+impl From<LoadReason> for ReadyReason {
+    fn from(reason: LoadReason) -> Self {
+        Self::Failed(reason)
+    }
+}
 
 /// Returns the status that reports the active version, and why the spec of `resource` is not active. `blocks` is true if the
 /// plugin blocks its scope untried and its status names no version that was active.
@@ -67,29 +86,29 @@ pub(super) fn desired(
     let (state, reason, message) = match (failure, active) {
         (None, Some(active)) => (
             ConditionStatus::True,
-            "InForce",
+            ReadyReason::InForce,
             format!("{} is in force", active.title()),
         ),
         (None, None) => (
             ConditionStatus::Unknown,
-            "Loading",
+            ReadyReason::Loading,
             "it is being loaded".to_owned(),
         ),
         (Some(failure), Some(active)) => {
-            let goes_on = if failure.reason == ROLLED_BACK {
+            let goes_on = if failure.reason == LoadReason::RolledBack {
                 "is in force again"
             } else {
                 "is still in force"
             };
             (
                 ConditionStatus::False,
-                failure.reason,
+                failure.reason.into(),
                 format!("{failure}; {} {goes_on}", active.title()),
             )
         }
         (Some(failure), None) if was_active(&resource.status) => (
             ConditionStatus::False,
-            failure.reason,
+            failure.reason.into(),
             format!(
                 "{failure}; what was in force can't be loaded either, and what it looks after is held until it can be \
                  or this plugin is deleted"
@@ -97,7 +116,7 @@ pub(super) fn desired(
         ),
         (Some(failure), None) if blocks => (
             ConditionStatus::False,
-            failure.reason,
+            failure.reason.into(),
             format!(
                 "{failure}; it is not known yet what it says, and what it is for is held until that is known or this plugin \
                  is deleted"
@@ -105,14 +124,14 @@ pub(super) fn desired(
         ),
         (Some(failure), None) => (
             ConditionStatus::False,
-            failure.reason,
+            failure.reason.into(),
             format!("{failure}; it has not been in force yet, and changes nothing"),
         ),
     };
     let ready = Condition {
         type_: "Ready".to_owned(),
         status: state,
-        reason: reason.to_owned(),
+        reason: reason.as_str().to_owned(),
         message: text::line(&message, MAX_MESSAGE),
     };
     stamped(resource, wanted, ready)

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use dask_operator_core::category::Retry;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_evaluator::logic::Logic;
 use dask_operator_evaluator::policy::{Mode, Rules};
@@ -155,12 +156,18 @@ async fn errors_distinguish_busy_from_overdrawn() {
     let busy = plugins.shares.permit("b", PluginOwner::Tenant, Load::Heavy).await;
     let error = failed(reviewed(&plugins, vec![own.clone()]).await);
     drop(busy);
-    assert_eq!((error.reason, error.retry()), ("PluginsBusy", Retry::Passing));
+    assert_eq!(
+        (error.reason.as_str(), error.reason.retry()),
+        ("PluginsBusy", Retry::Passing)
+    );
 
     let slow = plugins.shares.permit("a", PluginOwner::Tenant, Load::Heavy).await;
     tokio::time::sleep(Duration::from_secs(11)).await;
     drop(slow);
     let error = failed(reviewed(&plugins, vec![own]).await);
-    assert_eq!((error.reason, error.retry()), ("PluginShareUsed", Retry::BackOff));
+    assert_eq!(
+        (error.reason.as_str(), error.reason.retry()),
+        ("PluginShareUsed", Retry::BackOff)
+    );
     assert!(clock.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
 }

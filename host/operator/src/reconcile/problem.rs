@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::client::error::WriteError;
 use crate::client::object::Object;
-use crate::plugins::PluginError;
+use crate::plugins::{PluginError, PluginErrorReason};
 
 /// Limit of a condition's message, in bytes.
 const MAX_MESSAGE: usize = 2048;
@@ -24,11 +24,7 @@ const MIN_FAILURES: u32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The component can't be used, or its call failed, for this reason.
-    Plugin(&'static str),
-    /// The component returned no plan.
-    PluginGaveUp,
-    /// The observation is too large for the component.
-    ObservationTooLarge,
+    Plugin(PluginErrorReason),
     /// The children of a kind can't be listed.
     Unlisted,
     /// The plan, or a policy's change of it, breaks a rule of the gate.
@@ -49,9 +45,7 @@ impl Reason {
     /// Returns the reason in a status.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Plugin(reason) => reason,
-            Self::PluginGaveUp => "PluginGaveUp",
-            Self::ObservationTooLarge => "ObservationTooLarge",
+            Self::Plugin(reason) => reason.as_str(),
             Self::Unlisted => "Unlisted",
             Self::RuleBroken => "RuleBroken",
             Self::PolicyRefused => "PolicyRefused",
@@ -65,7 +59,7 @@ impl Reason {
     /// Returns the condition that has this reason.
     pub(crate) fn condition(self) -> HostCondition {
         match self {
-            Self::Plugin(_) | Self::PluginGaveUp | Self::ObservationTooLarge => HostCondition::PluginFailed,
+            Self::Plugin(_) => HostCondition::PluginFailed,
             Self::Unlisted => HostCondition::KindNotListed,
             Self::RuleBroken | Self::PolicyRefused | Self::PolicyUndecided => HostCondition::PlanRefused,
             Self::Write(_) => HostCondition::ApplyFailed,
@@ -101,7 +95,7 @@ impl Problem {
             PlanError::Call { title, failure } => Self::plugin(&PluginError::no_answer(&title, &failure)),
             PlanError::Invalid(findings) => Self::findings(&findings),
             PlanError::GaveUp { title, message } => {
-                Self::new(Reason::PluginGaveUp, format!("{title}: {message}"))
+                Self::new(Reason::Plugin(PluginErrorReason::GaveUp), format!("{title}: {message}"))
             }
             PlanError::Review(error) => Self::review(error),
             error @ (PlanError::TooLarge { .. } | PlanError::Refused { .. }) => {
@@ -113,7 +107,7 @@ impl Problem {
     /// Reports that the component can't be called, or that the call failed.
     pub(crate) fn plugin(error: &PluginError) -> Self {
         Self {
-            retry: error.retry(),
+            retry: error.reason.retry(),
             ..Self::new(Reason::Plugin(error.reason), error.to_string())
         }
     }
@@ -134,7 +128,7 @@ impl Problem {
              more than {} MiB together: divide the workers among several worker groups, or take large annotations off their pods",
             most >> 20
         );
-        Self::new(Reason::ObservationTooLarge, message)
+        Self::new(Reason::Plugin(PluginErrorReason::ObservationTooLarge), message)
     }
 
     /// Reports an invalid resource.
@@ -267,9 +261,7 @@ mod tests {
     const REASONS_OF_PLUGINS: &str = include_str!("../../../../docs/plugins.md");
 
     /// All reasons that do not come from a component or from the API server.
-    const OWN: [Reason; 8] = [
-        Reason::PluginGaveUp,
-        Reason::ObservationTooLarge,
+    const OWN: [Reason; 6] = [
         Reason::Unlisted,
         Reason::RuleBroken,
         Reason::PolicyRefused,
@@ -282,9 +274,7 @@ mod tests {
     fn is_own(reason: Reason) -> bool {
         match reason {
             Reason::Plugin(_) | Reason::Write(_) => false,
-            Reason::PluginGaveUp
-            | Reason::ObservationTooLarge
-            | Reason::Unlisted
+            Reason::Unlisted
             | Reason::RuleBroken
             | Reason::PolicyRefused
             | Reason::PolicyUndecided
@@ -321,11 +311,8 @@ mod tests {
             HostCondition::ApplyFailed.as_str(),
             causes.map(Cause::as_str).collect(),
         );
-        // The reasons of components are a table of their own, which contains those of the reconcile.
-        let of_plugins = rows(REASONS_OF_PLUGINS, "| reason of `PluginFailed` | what to do |");
-        let of_plugins: BTreeSet<_> = of_plugins.iter().flat_map(|row| words(row[0])).collect();
-        let own = expected.insert(HostCondition::PluginFailed.as_str(), BTreeSet::new());
-        assert!(own.is_some_and(|own| own.is_subset(&of_plugins)));
+        // The reasons of components have a table of their own, which the tests of `PluginErrorReason` check.
+        expected.insert(HostCondition::PluginFailed.as_str(), BTreeSet::new());
         let of_plans = rows(REASONS_OF_PLUGINS, "| reason of `PlanRefused` | meaning |");
         let of_plans: BTreeSet<_> = of_plans.iter().flat_map(|row| words(row[0])).collect();
         assert_eq!(expected.get(HostCondition::PlanRefused.as_str()), Some(&of_plans));

@@ -45,12 +45,6 @@ pub(crate) fn call_time(owner: PluginOwner) -> Duration {
     }
 }
 
-/// Reason of [`Denied::Overdrawn`].
-const SHARE_USED: &str = "PluginShareUsed";
-
-/// Reason of [`Denied::OthersFirst`].
-pub(crate) const OTHERS_FIRST: &str = "PluginsBusy";
-
 /// Reason why a namespace's own components are not called now.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum Denied {
@@ -69,17 +63,6 @@ pub(crate) enum Denied {
          a few seconds"
     )]
     OthersFirst,
-}
-
-impl Denied {
-    /// Returns the reason as one word in CamelCase, for conditions.
-    #[must_use]
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::Overdrawn { .. } => SHARE_USED,
-            Self::OthersFirst => OTHERS_FIRST,
-        }
-    }
 }
 
 /// Permits that share the operator's time. Clones share the same permits.

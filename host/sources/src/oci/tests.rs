@@ -85,7 +85,9 @@ impl Server {
     /// Pulls the component from this server. The error is the reason in CamelCase.
     async fn pull_with(&self, credentials: &Credentials) -> Result<Vec<u8>, &'static str> {
         let pulled = pull(&self.image(), credentials, &plain()).await;
-        pulled.map(|pulled| pulled.bytes).map_err(|error| error.reason())
+        pulled
+            .map(|pulled| pulled.bytes)
+            .map_err(|error| error.reason().as_str())
     }
 
     async fn pull(&self) -> Result<Vec<u8>, &'static str> {
@@ -178,7 +180,10 @@ async fn reports_an_unreachable_registry() {
         .parse()
         .unwrap_or_else(|error| panic!("{error}"));
     let pulled = pull(&image, &Credentials::Anonymous, &plain()).await;
-    assert_eq!(pulled.map_err(|error| error.reason()), Err("RegistryUnreachable"));
+    assert_eq!(
+        pulled.map_err(|error| error.reason().as_str()),
+        Err("RegistryUnreachable")
+    );
 }
 
 /// Every response is read up to a limit.
@@ -296,7 +301,11 @@ async fn token_servers_on_other_hosts_can_be_allowed() {
             ..plain()
         };
         let pulled = pull(&registry.image(), &user(), &options).await;
-        assert_eq!(pulled.map_err(|error| error.reason()), Err(reason), "{realm}");
+        assert_eq!(
+            pulled.map_err(|error| error.reason().as_str()),
+            Err(reason),
+            "{realm}"
+        );
     }
 }
 

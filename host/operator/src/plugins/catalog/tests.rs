@@ -343,7 +343,7 @@ fn a_namespace_with_unknown_labels_is_blocked() {
     let of_logic = catalog.logic(&subject(&concerned)).err();
     let of_policies = catalog.policies(&subject(&concerned)).err();
     for error in [of_logic, of_policies] {
-        let said = error.map(|error| (error.title, error.reason));
+        let said = error.map(|error| (error.title, error.reason.as_str()));
         assert_eq!(said, Some(("ClusterDaskPlugin p".to_owned(), "NamespaceUnknown")));
     }
     // A plugin that selects other resources, or forbids nothing, blocks none of these.

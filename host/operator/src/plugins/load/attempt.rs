@@ -3,12 +3,13 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use dask_operator_runtime::UnfitReason;
 use futures::FutureExt;
 use kube::Client;
 use tracing::warn;
 
 use crate::key::PluginId;
-use crate::plugins::error::{LoadFailure, QUARANTINED, ROLLED_BACK, TRIED_ALONE};
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::load::cache::ComponentCache;
 use crate::plugins::load::crash_records::{CrashHistory, CrashRecords};
 use crate::plugins::load::fetch::{self, Fetched};
@@ -57,7 +58,7 @@ impl LoadContext {
         match self.load(request).await {
             Ok(loaded) => (loaded, None),
             Err(failure) => {
-                let fallback = if request.active.is_none() && !failure.forbids() {
+                let fallback = if request.active.is_none() && !failure.reason.forbids() {
                     self.fall_back(request).await
                 } else {
                     None
@@ -97,12 +98,11 @@ impl LoadContext {
             };
             return self.prepare(request, resource.clone(), fetched).await.map(Some);
         }
-        let fetched = fetch::fetch(&self.sources, &self.client, resource).await;
-        let fetched = fetched.map_err(LoadFailure::of_source)?;
+        let fetched = fetch::fetch(&self.sources, &self.client, resource).await?;
         let digest = &fetched.digest;
         if request.rolled_back.as_ref() == Some(digest) {
             return Err(LoadFailure::new(
-                ROLLED_BACK,
+                LoadReason::RolledBack,
                 format!(
                     "the component with the digest {digest} failed again and again, and was taken back: push \
                          another one, or change the resource to try this one again"
@@ -155,14 +155,14 @@ impl LoadContext {
             }
             CrashHistory::Suspect => {
                 return Err(LoadFailure::new(
-                    TRIED_ALONE,
+                    LoadReason::TriedAlone,
                     "the operator has ended while it tried this component, or another one of the namespace: it is tried \
                      with nothing beside it, as soon as it is its turn",
                 ));
             }
             CrashHistory::Quarantined => {
                 return Err(LoadFailure::new(
-                    QUARANTINED,
+                    LoadReason::Quarantined,
                     format!(
                         "the operator has ended again and again while it tried the component with the digest {digest}, \
                          which is not tried any more: push another one, or change the resource to try this one again"
@@ -171,7 +171,7 @@ impl LoadContext {
             }
             CrashHistory::NamespaceQuarantined => {
                 return Err(LoadFailure::new(
-                    QUARANTINED,
+                    LoadReason::Quarantined,
                     "the operator has ended again and again while it tried plugins of this namespace: none of them is \
                      loaded until an hour has passed",
                 ));
@@ -201,7 +201,7 @@ impl LoadContext {
             trial.survived();
         }
         prepared.map_err(|failure| {
-            if failure.may_be_of_load() || failure.is_known {
+            if failure.reason.may_be_of_load() || failure.is_repetition {
                 failure
             } else {
                 failure.of(&digest)
@@ -227,7 +227,7 @@ async fn catch_panic(
         let message = format!(
             "{id} can't be loaded: the operator panicked while it tried, as its log says, which is a bug of the operator"
         );
-        (None, Some(LoadFailure::new("Unfit", message)))
+        (None, Some(LoadFailure::new(UnfitReason::Unfit, message)))
     })
 }
 
@@ -313,6 +313,9 @@ mod tests {
         };
         let (loaded, failure) = catch_panic(&id, panics()).await;
         assert!(loaded.is_none());
-        assert_eq!(failure.map(|failure| failure.reason), Some("Unfit"));
+        assert_eq!(
+            failure.map(|failure| failure.reason),
+            Some(UnfitReason::Unfit.into())
+        );
     }
 }

@@ -39,7 +39,9 @@ impl CallObserver for Counted {
             component: owner.to_owned(),
             interface: report.interface,
             function: report.function,
-            outcome: report.failure.map_or("success", |failure| failure.reason()),
+            outcome: report
+                .failure
+                .map_or("success", |failure| failure.reason().as_str()),
         };
         self.0.called(&call, report.duration, report.memory);
     }

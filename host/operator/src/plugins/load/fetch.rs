@@ -7,7 +7,7 @@ use dask_operator_sources::{Credentials, SIZE_LIMIT, SourceError, digest, file, 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 
-use crate::plugins::error::LoadFailure;
+use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::resource::Resource;
 use crate::plugins::sources::Sources;
 use crate::threads::Load;
@@ -46,7 +46,7 @@ pub(super) async fn fetch(
     } else if let Some(config_map) = &source.config_map {
         (read(client, resource, config_map).await?, None)
     } else {
-        return Err(LoadFailure::new("NoSource", "spec.source is empty"));
+        return Err(LoadFailure::new(LoadReason::NoSource, "spec.source is empty"));
     };
     let (digest, bytes) = aside::run(Load::of(bytes.len()), move || (digest(&bytes), bytes)).await;
     if let Some(wanted) = &resource.spec.digest
@@ -96,7 +96,7 @@ async fn docker_config(client: &Client, namespace: &str, name: &str) -> Result<S
         .get_opt(name)
         .await
         .map_err(|error| unreadable(&place, &error))?;
-    let unusable = |problem: &str| LoadFailure::new("SecretUnusable", format!("{place} {problem}"));
+    let unusable = |problem: &str| LoadFailure::new(LoadReason::SecretUnusable, format!("{place} {problem}"));
     let secret = secret.ok_or_else(|| unusable("does not exist"))?;
     let (type_, key) = DOCKER_CONFIG;
     if secret.type_.as_deref() != Some(type_) {
@@ -121,7 +121,8 @@ async fn read(
         .get_opt(&source.name)
         .await
         .map_err(|error| unreadable(&place, &error))?;
-    let unusable = |problem: String| LoadFailure::new("ConfigMapUnusable", format!("{place} {problem}"));
+    let unusable =
+        |problem: String| LoadFailure::new(LoadReason::ConfigMapUnusable, format!("{place} {problem}"));
     let found = found.ok_or_else(|| unusable("does not exist".to_owned()))?;
     if let Some(bytes) = found.binary_data.unwrap_or_default().remove(&source.key) {
         return Ok(bytes.0);
@@ -133,5 +134,5 @@ async fn read(
 }
 
 fn unreadable(place: &str, error: &kube::Error) -> LoadFailure {
-    LoadFailure::new("Unreadable", format!("{place} can't be read: {error}"))
+    LoadFailure::new(LoadReason::Unreadable, format!("{place} can't be read: {error}"))
 }

@@ -39,7 +39,7 @@ use crate::plugins::resource::Resource;
 use crate::plugins::sources::Sources;
 use crate::plugins::startup::{Startup, UNREADY, unready};
 use crate::plugins::state::PluginState;
-use crate::plugins::status;
+use crate::plugins::status::{self, ReadyReason};
 use crate::plugins::watch_scope::WatchScope;
 use crate::selection::Selection;
 
@@ -339,8 +339,8 @@ impl Manager {
         };
         let (type_, reason, note) = match (state.failure(), &state.active) {
             (Some(LoadFailure { reason, message, .. }), _) => {
-                warn!(plugin = %id, reason, "{message}");
-                (EventType::Warning, *reason, message.clone())
+                warn!(plugin = %id, reason = reason.as_str(), "{message}");
+                (EventType::Warning, reason.as_str(), message.clone())
             }
             (None, Some(active)) => {
                 if loaded {
@@ -348,7 +348,7 @@ impl Manager {
                 }
                 (
                     EventType::Normal,
-                    "InForce",
+                    ReadyReason::InForce.as_str(),
                     format!("{} is in force", active.title()),
                 )
             }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::client::resource::Kinds;
 use crate::plugins::breaker::{BreakerReport, CircuitBreaker, RollbackRule};
 use crate::plugins::entry::{Entry, LoadedComponent};
-use crate::plugins::error::{LoadFailure, PluginError};
+use crate::plugins::error::{LoadFailure, LoadReason, PluginError};
 use crate::plugins::limits::limits;
 use crate::plugins::load::smoke_test;
 use crate::plugins::loaded::LoadedPlugin;
@@ -70,7 +70,7 @@ impl Loader {
             .map_err(|error| LoadFailure::new(error.failure.reason(), error.to_string()))?;
         if !findings.is_empty() {
             return Err(LoadFailure::new(
-                "SettingsRefused",
+                LoadReason::SettingsRefused,
                 format!(
                     "spec.settings: {} refuses them: {}",
                     title(&component),
@@ -152,8 +152,8 @@ impl Loader {
         };
         let mut plugin =
             LogicPlugin::new(title.to_owned(), resource.settings(), logic).map_err(|failure| {
-                let error = PluginError::no_answer(title, &failure);
-                LoadFailure::new(error.reason, error.to_string())
+                let message = PluginError::no_answer(title, &failure).to_string();
+                LoadFailure::new(LoadReason::of_call(&failure), message)
             })?;
         if resource.id.namespace.is_some() {
             plugin.owner = PluginOwner::Tenant;
@@ -209,7 +209,7 @@ fn check_kinds(
         )
     };
     let message = format!("{} wants children of the kind {child}, {how}", plugin.title);
-    Err(LoadFailure::new("KindNotAllowed", message))
+    Err(LoadFailure::new(LoadReason::KindNotAllowed, message))
 }
 
 /// Returns the rule by which the plugin is rolled back if it fails repeatedly.

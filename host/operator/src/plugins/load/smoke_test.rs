@@ -11,14 +11,13 @@ use dask_operator_evaluator::plan::PlanError;
 use dask_operator_evaluator::policy::Policy;
 use dask_operator_evaluator::review::{ReviewError, review};
 use dask_operator_evaluator::{AllowedKinds, Evaluator, convert};
-use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, ChildAction, DesiredChild, Observation, ObservedKind, ObservedObject, Operation,
     SchedulerState, Verdict,
 };
 use serde_json::{Value, json};
 
-use crate::plugins::error::LoadFailure;
+use crate::plugins::error::{LoadFailure, LoadReason};
 
 /// Name of the sample cluster.
 const NAME: &str = "sample";
@@ -74,11 +73,8 @@ fn observed(kind: DaskKind) -> ObservedObject {
 }
 
 fn failed(title: &str, failure: &Failure) -> LoadFailure {
-    let reason = failure
-        .downcast_ref::<CallError>()
-        .map_or("PluginFailed", |error| error.failure.reason());
     LoadFailure::new(
-        reason,
+        LoadReason::of_call(failure),
         format!("{title} failed when it was tried on a sample: {failure}"),
     )
 }
@@ -110,7 +106,7 @@ pub(crate) fn try_logic(
     let parent = Parent::from_object(&serde_json::from_str(&object).unwrap_or_default());
     let parent = parent.map_err(|error| {
         let message = format!("{} made no such resource of a sample: {error}", plugin.title);
-        LoadFailure::new("SampleRefused", message)
+        LoadFailure::new(LoadReason::SampleRefused, message)
     })?;
     let observed = |kind: &ResourceKind| ObservedKind {
         kind: convert::contract_kind(kind),
@@ -139,10 +135,10 @@ pub(crate) fn try_logic(
                 "{} planned for a sample what no plugin may: {refusal}",
                 plugin.title
             );
-            Err(LoadFailure::new("SampleRefused", message))
+            Err(LoadFailure::new(LoadReason::SampleRefused, message))
         }
         Err(error @ (PlanError::TooLarge { .. } | PlanError::Review(_))) => {
-            Err(LoadFailure::new("SampleRefused", error.to_string()))
+            Err(LoadFailure::new(LoadReason::SampleRefused, error.to_string()))
         }
     }
 }
@@ -165,7 +161,7 @@ pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
         if let Ok(Verdict::Patch(patch)) = answer.map(|response| response.verdict) {
             check_patch(&object, &patch).map_err(|problem| {
                 let text = format!("{} patched a sample as no policy may: {problem}", policy.title);
-                LoadFailure::new("SampleRefused", text)
+                LoadFailure::new(LoadReason::SampleRefused, text)
             })?;
         }
     }
@@ -207,7 +203,7 @@ pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
         Ok(_) | Err(ReviewError::Refused { .. } | ReviewError::Undecided { .. }) => Ok(()),
         Err(ReviewError::Failed { failure, .. }) => Err(failed(failure)),
         Err(error @ ReviewError::Overreached { .. }) => Err(LoadFailure::new(
-            "SampleRefused",
+            LoadReason::SampleRefused,
             format!("tried on a sample: {error}"),
         )),
     }
@@ -254,7 +250,7 @@ mod tests {
         assert_eq!(tried(lacking), Ok(()));
         let copy = json!([{"op": "copy", "from": "/spec", "path": "/metadata/annotations"}]);
         let failure = tried(copy).expect_err("it copies");
-        assert_eq!(failure.reason, "SampleRefused");
+        assert_eq!(failure.reason, LoadReason::SampleRefused);
         assert!(
             failure
                 .message

@@ -9,7 +9,7 @@ use dask_operator_evaluator::logic::interface;
 
 use super::PluginState;
 use crate::plugins::entry::{Entry, Scope};
-use crate::plugins::error::PluginError;
+use crate::plugins::error::{PluginError, PluginErrorReason};
 
 impl PluginState {
     /// Returns whether the plugin blocks its scope because its component is not known: it may be a protecting policy of the
@@ -72,7 +72,7 @@ impl PluginState {
         };
         let error = PluginError {
             title,
-            reason: "PluginNotLoaded",
+            reason: PluginErrorReason::NotLoaded,
             message,
         };
         let had = |name: &str| status.interfaces.iter().any(|interface| interface == name);

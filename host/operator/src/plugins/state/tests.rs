@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 
 use dask_operator_api::{DaskPlugin, PluginStatus};
+use dask_operator_runtime::{FailureReason, UnfitReason};
+use dask_operator_sources::SourceReason;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::trials::TRIALS;
 use super::*;
 use crate::plugins::entry::{Entry, Scope};
-use crate::plugins::error::NAMESPACES_UNKNOWN;
 use crate::plugins::status;
 
 fn plugin(status: &Value) -> PluginState {
@@ -56,13 +57,13 @@ fn outcome(good: Option<LoadedPlugin>, failure: Option<LoadFailure>) -> LoadOutc
 }
 
 /// Reason and message of the failure.
-fn said(state: &PluginState) -> Option<(&str, &str)> {
+fn said(state: &PluginState) -> Option<(LoadReason, &str)> {
     let failure = state.failure()?;
     Some((failure.reason, failure.message.as_str()))
 }
 
 /// Reason of the failure.
-fn reason(state: &PluginState) -> Option<&str> {
+fn reason(state: &PluginState) -> Option<LoadReason> {
     state.failure().map(|failure| failure.reason)
 }
 
@@ -84,16 +85,16 @@ async fn an_unchanged_source_does_not_clear_a_failure_in_operation() {
     state.load_finished(outcome(Some(good("sha256:1", 2)), None));
     assert!(!state.roll_back("it traps", false));
     state.load_finished(outcome(None, None));
-    assert_eq!(reason(&state), Some(FAILS_IN_OPERATION));
+    assert_eq!(reason(&state), Some(LoadReason::FailsInOperation));
     assert_eq!(state.due(), Some(Instant::now() + Duration::from_secs(10)));
     // A source that can't be read is reported while that lasts.
     state.load_finished(outcome(
         None,
-        Some(LoadFailure::new("Unreadable", "no such file")),
+        Some(LoadFailure::new(LoadReason::Unreadable, "no such file")),
     ));
-    assert_eq!(reason(&state), Some("Unreadable"));
+    assert_eq!(reason(&state), Some(LoadReason::Unreadable));
     state.load_finished(outcome(None, None));
-    assert_eq!(reason(&state), Some(FAILS_IN_OPERATION));
+    assert_eq!(reason(&state), Some(LoadReason::FailsInOperation));
     assert!(state.mark_recovered() && !state.mark_recovered() && state.failure().is_none());
     // Another component starts without failures.
     state.roll_back("it traps", false);
@@ -103,32 +104,32 @@ async fn an_unchanged_source_does_not_clear_a_failure_in_operation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_is_reported_until_the_source_changes() {
-    let again = || Some(LoadFailure::new(ROLLED_BACK, "push another one"));
+    let again = || Some(LoadFailure::new(LoadReason::RolledBack, "push another one"));
     let mut state = plugin(&json!({}));
     state.load_finished(outcome(Some(good("sha256:1", 1)), None));
     state.load_finished(outcome(Some(good("sha256:2", 2)), None));
     state.load_finished(outcome(
         None,
-        Some(LoadFailure::new("Unreadable", "no such file")),
+        Some(LoadFailure::new(LoadReason::Unreadable, "no such file")),
     ));
     assert!(state.roll_back("it traps", true));
-    assert_eq!(reason(&state), Some(ROLLED_BACK));
+    assert_eq!(reason(&state), Some(LoadReason::RolledBack));
     let why = "p 1 (2) failed again and again and was taken back for p 1 (1): it traps";
     state.load_finished(outcome(None, again()));
-    assert_eq!(said(&state), Some((ROLLED_BACK, why)));
+    assert_eq!(said(&state), Some((LoadReason::RolledBack, why)));
     state.load_finished(outcome(
         None,
-        Some(LoadFailure::new("Unreadable", "no such file")),
+        Some(LoadFailure::new(LoadReason::Unreadable, "no such file")),
     ));
-    assert_eq!(said(&state), Some(("Unreadable", "no such file")));
+    assert_eq!(said(&state), Some((LoadReason::Unreadable, "no such file")));
     state.load_finished(outcome(None, again()));
-    assert_eq!(said(&state), Some((ROLLED_BACK, why)));
+    assert_eq!(said(&state), Some((LoadReason::RolledBack, why)));
     // The active version now fails too, which matters more than the one that is not active.
     assert!(!state.roll_back("it traps too", true));
     state.load_finished(outcome(None, again()));
-    assert_eq!(reason(&state), Some(FAILS_IN_OPERATION));
+    assert_eq!(reason(&state), Some(LoadReason::FailsInOperation));
     assert!(state.mark_recovered());
-    assert_eq!(said(&state), Some((ROLLED_BACK, "push another one")));
+    assert_eq!(said(&state), Some((LoadReason::RolledBack, "push another one")));
     // The source holds the active version again.
     state.load_finished(outcome(None, None));
     assert_eq!(said(&state), None);
@@ -136,27 +137,27 @@ async fn a_rollback_is_reported_until_the_source_changes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_is_still_reported_after_a_restart() {
-    let status = |reason: &str, generation: i64| {
+    let status = |reason: LoadReason, generation: i64| {
         json!({
             "observedGeneration": generation, "digest": "sha256:1", "error": "it trapped",
             "lastGood": {"generation": 1, "digest": "sha256:1", "rolledBack": "sha256:2"},
             "conditions": [{
-                "type": "Ready", "status": "False", "reason": reason, "message": "it trapped",
+                "type": "Ready", "status": "False", "reason": reason.as_str(), "message": "it trapped",
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }],
         })
     };
     for (reason, generation, expected) in [
-        (ROLLED_BACK, 2, "it trapped"),
-        ("Unreadable", 2, "push another one"),
+        (LoadReason::RolledBack, 2, "it trapped"),
+        (LoadReason::Unreadable, 2, "push another one"),
         // The resource was changed meanwhile.
-        (ROLLED_BACK, 1, "push another one"),
+        (LoadReason::RolledBack, 1, "push another one"),
     ] {
         let mut state = plugin(&status(reason, generation));
         assert!(state.is_loading() && state.failure().is_none(), "{reason}");
-        let failure = LoadFailure::new(ROLLED_BACK, "push another one");
+        let failure = LoadFailure::new(LoadReason::RolledBack, "push another one");
         state.load_finished(outcome(Some(good("sha256:1", 1)), Some(failure)));
-        assert_eq!(said(&state), Some((ROLLED_BACK, expected)), "{reason}");
+        assert_eq!(said(&state), Some((LoadReason::RolledBack, expected)), "{reason}");
     }
 }
 
@@ -194,7 +195,10 @@ async fn follows_a_rollback_of_the_leader() {
     state.resource.status.observed_generation = Some(2);
     assert_eq!(state.follow(), FollowerAction::Exchanged);
     assert_eq!(digest(&state), Some("sha256:1"));
-    assert_eq!(said(&state), Some((ROLLED_BACK, "it failed and was taken back")));
+    assert_eq!(
+        said(&state),
+        Some((LoadReason::RolledBack, "it failed and was taken back"))
+    );
     assert_eq!(state.rolled_back.as_deref(), Some("sha256:2"));
     assert_eq!(state.follow(), FollowerAction::Nothing, "the rollback is done");
 }
@@ -208,11 +212,14 @@ async fn follows_a_rollback_by_loading_the_version_before() {
     assert_eq!(digest(&state), None);
     assert!(state.entry().is_some(), "its scope is blocked meanwhile");
     assert!(state.begin().is_some_and(|request| request.active.is_none()));
-    let again = LoadFailure::new(ROLLED_BACK, "not again");
+    let again = LoadFailure::new(LoadReason::RolledBack, "not again");
     state.load_finished(outcome(Some(good("sha256:1", 1)), Some(again)));
     assert_eq!(state.follow(), FollowerAction::Nothing);
     assert_eq!(digest(&state), Some("sha256:1"));
-    assert_eq!(said(&state), Some((ROLLED_BACK, "it failed and was taken back")));
+    assert_eq!(
+        said(&state),
+        Some((LoadReason::RolledBack, "it failed and was taken back"))
+    );
 }
 
 /// A running attempt has compared the source with a version that is not active any more.
@@ -316,7 +323,9 @@ async fn an_untried_policy_of_the_cluster_blocks_its_scope(#[case] fields: Value
         let held = policy(&state);
         assert_eq!((held.is_some(), state.is_in_catalog()), (expected, expected));
         assert!(held.is_none_or(|held| held.is_err()));
-        let failure = good.is_none().then(|| LoadFailure::new("Unfit", "it traps"));
+        let failure = good
+            .is_none()
+            .then(|| LoadFailure::new(UnfitReason::Unfit, "it traps"));
         let is_good = good.is_some();
         assert_eq!(state.load_finished(outcome(good, failure)), is_good || expected);
         assert_eq!(
@@ -333,7 +342,7 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
         let policy = state.entry().and_then(|entry| entry.policy)?;
         policy.err().map(|error| error.message)
     };
-    let unreachable = || LoadFailure::new("RegistryUnreachable", "no answer").of_source();
+    let unreachable = || LoadFailure::new(SourceReason::RegistryUnreachable, "no answer");
     let status = |state: &PluginState| {
         status::desired(&state.resource, None, None, state.failure(), state.is_unknown())
     };
@@ -347,9 +356,9 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
     for (failure, is_news) in [
         (unreachable(), true),
         (unreachable(), false),
-        (LoadFailure::new("NoTimeLeft", "it is late"), true),
+        (LoadFailure::new(FailureReason::NoTimeLeft, "it is late"), true),
         (
-            LoadFailure::new(NAMESPACES_UNKNOWN, "it may not list namespaces"),
+            LoadFailure::new(LoadReason::NamespacesUnknown, "it may not list namespaces"),
             true,
         ),
         (unreachable(), true),
@@ -373,7 +382,10 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
         assert!(blocks_after_a_restart(&state));
     }
     assert!(state.begin().is_some());
-    assert!(state.load_finished(outcome(None, Some(LoadFailure::new("Unfit", "it traps")))));
+    assert!(state.load_finished(outcome(
+        None,
+        Some(LoadFailure::new(UnfitReason::Unfit, "it traps"))
+    )));
     assert_eq!((why(&state), state.is_in_catalog()), (None, false));
     assert_eq!(
         ready(&state),
@@ -404,7 +416,7 @@ async fn a_rollback_survives_an_unreachable_source_at_a_start() {
     }))
     .unwrap_or_else(|error| panic!("{error}"));
     assert!(state.begin().is_some());
-    let failure = LoadFailure::new("RegistryUnreachable", "no answer").of_source();
+    let failure = LoadFailure::new(SourceReason::RegistryUnreachable, "no answer");
     state.load_finished(outcome(None, Some(failure)));
     assert!(state.blocks_untried() && !state.is_unknown());
     let mut resource = state.resource.clone();
@@ -424,7 +436,7 @@ fn a_start_waits_for_active_plugins_and_plugins_of_the_cluster() {
 
 #[tokio::test(start_paused = true)]
 async fn only_components_of_tenants_are_given_up() {
-    let failed = || Some(LoadFailure::new("Unfit", "it traps").of("sha256:1"));
+    let failed = || Some(LoadFailure::new(UnfitReason::Unfit, "it traps").of("sha256:1"));
     let mut state = plugin(&json!({}));
     for _ in 0..TRIALS {
         assert!(state.begin().is_some_and(|request| request.given_up.is_none()));
@@ -440,8 +452,11 @@ async fn only_components_of_tenants_are_given_up() {
 async fn a_failed_attempt_is_scheduled_again() {
     let mut state = plugin(&json!({}));
     assert!(state.start_waiting() && state.begin().is_some() && !state.start_waiting());
-    state.load_finished(outcome(None, Some(LoadFailure::new("Unfit", "it panicked"))));
-    assert_eq!(reason(&state), Some("Unfit"));
+    state.load_finished(outcome(
+        None,
+        Some(LoadFailure::new(UnfitReason::Unfit, "it panicked")),
+    ));
+    assert_eq!(reason(&state), Some(UnfitReason::Unfit.into()));
     assert_eq!(state.due(), Some(Instant::now() + FIRST_WAIT));
     assert!(
         state.start_waiting() && state.due().is_none(),

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::Manager;
 use crate::key::PluginId;
-use crate::plugins::error::TRIED_ALONE;
+use crate::plugins::error::LoadReason;
 use crate::plugins::quota;
 use crate::plugins::request::{LoadOutcome, LoadRequest};
 use crate::plugins::state::PluginState;
@@ -98,7 +98,7 @@ impl Manager {
         }
         // Fetching an unchanged source loads nothing.
         let result = match (&outcome.failure, &outcome.loaded) {
-            (Some(failure), _) => Some(failure.reason),
+            (Some(failure), _) => Some(failure.reason.as_str()),
             (None, Some(_)) => Some("success"),
             (None, None) => None,
         };
@@ -108,7 +108,7 @@ impl Manager {
         let is_suspect = outcome
             .failure
             .as_ref()
-            .is_some_and(|failure| failure.reason == TRIED_ALONE);
+            .is_some_and(|failure| failure.reason == LoadReason::TriedAlone);
         let changed = state.load_finished(outcome);
         if is_suspect {
             self.queue.enqueue_suspect(id.clone());

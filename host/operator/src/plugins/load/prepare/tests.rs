@@ -77,7 +77,7 @@ fn a_plugin_may_only_declare_allowed_children(
     match (checked, expected) {
         (Ok(()), None) => {}
         (Err(failure), Some(expected)) => {
-            assert_eq!(failure.reason, "KindNotAllowed");
+            assert_eq!(failure.reason, LoadReason::KindNotAllowed);
             assert!(failure.message.contains(expected), "{}", failure.message);
         }
         (checked, _) => panic!("{checked:?}"),
@@ -158,7 +158,10 @@ fn forbidden_and_missing_interfaces_are_refused_before_compilation(
     let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
     let bytes = dask_operator_components::WORKER_GROUP.bytes;
     let prepared = loader.prepare(&Resource::of_namespace(object), bytes, None, None);
-    assert_eq!(prepared.err().map(|failure| failure.reason), Some(reason));
+    assert_eq!(
+        prepared.err().map(|failure| failure.reason.as_str()),
+        Some(reason)
+    );
 }
 
 #[rstest]
