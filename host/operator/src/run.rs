@@ -129,7 +129,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         plugins: plugins.clone(),
         schedulers,
         writes: writes.clone(),
-        events,
+        events: events.clone(),
         metrics: metrics.reconcile,
         selection: selection.clone(),
         recording: recording.clone(),
@@ -146,6 +146,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let queues = controller.clone();
     let parts = Parts {
         client: client.clone(),
+        writes: writes.clone(),
+        events: events.clone(),
         plugins: plugins.clone(),
         engine,
         sources: sources.clone(),

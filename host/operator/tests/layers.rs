@@ -34,7 +34,6 @@ const API_SERVER: &[&str] = &[
     "plugins/load/fetch.rs",
     // Passes it to the watches.
     "plugins/load/manager.rs",
-    "plugins/load/report.rs",
     "plugins/load/watch.rs",
     "run.rs",
     "webhook/dry_run/client.rs",

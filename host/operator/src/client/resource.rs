@@ -84,15 +84,19 @@ impl Kind {
     /// Returns the path of the collection in a namespace.
     #[must_use]
     pub(crate) fn path(&self, namespace: &str) -> String {
+        self.collection(Some(namespace))
+    }
+
+    /// Returns the path of the collection in a namespace; of a cluster-scoped kind if there is none.
+    #[must_use]
+    pub(crate) fn collection(&self, namespace: Option<&str>) -> String {
         let root = if self.resource.api_version.contains('/') {
             "apis"
         } else {
             "api"
         };
-        format!(
-            "/{root}/{}/namespaces/{namespace}/{}",
-            self.resource.api_version, self.plural
-        )
+        let namespace = namespace.map_or(String::new(), |namespace| format!("namespaces/{namespace}/"));
+        format!("/{root}/{}/{namespace}{}", self.resource.api_version, self.plural)
     }
 }
 

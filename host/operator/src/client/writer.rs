@@ -8,9 +8,11 @@ use dask_operator_core::names::FIELD_MANAGER;
 use dask_operator_core::plan::ResourceKind;
 use http::header::ACCEPT;
 use http::{HeaderValue, Request};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::request::Request as Requests;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -201,6 +203,52 @@ impl Writes {
         let request = requests.patch_subresource("status", &object.name, &parameters, &Patch::Apply(&body));
         let answer = self.send(&what, request).await?;
         read(what, &answer, &kind.resource)
+    }
+
+    /// Applies the whole `status` of the object with this name and uid, which may be cluster-scoped and may have changed.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the API server does not apply it, or if there is no such object.
+    pub(crate) async fn apply_status_of(
+        &self,
+        kind: &Kind,
+        regarding: &ObjectReference,
+        status: &impl Serialize,
+    ) -> Result<(), WriteError> {
+        /// Apply patch of a status. The status stays typed, because some of its fields are JSON text.
+        #[derive(Debug, Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a, S> {
+            api_version: &'a str,
+            kind: &'a str,
+            metadata: Metadata<'a>,
+            status: &'a S,
+        }
+        #[derive(Debug, Serialize)]
+        struct Metadata<'a> {
+            name: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            namespace: Option<&'a str>,
+            uid: Option<&'a str>,
+        }
+        let name = regarding.name.as_deref().unwrap_or_default();
+        let namespace = regarding.namespace.as_deref();
+        let what = format!("apply the status of {} {name}", kind.resource.kind);
+        let body = Body {
+            api_version: &kind.resource.api_version,
+            kind: &kind.resource.kind,
+            metadata: Metadata {
+                name,
+                namespace,
+                uid: regarding.uid.as_deref(),
+            },
+            status,
+        };
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let requests = Requests::new(kind.collection(namespace));
+        let request = requests.patch_subresource("status", name, &parameters, &Patch::Apply(&body));
+        self.send(&what, request).await.map(drop)
     }
 
     /// Sets the replicas of a worker group through its `scale` subresource, if the group has not changed since the

@@ -9,6 +9,8 @@ use dask_operator_api::{
     ClusterDaskPlugin, ClusterDaskPluginSpec, DaskPlugin, DaskPluginSpec, PluginSettings, PluginStatus,
 };
 use dask_operator_core::json::tree_bytes;
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::plan::ResourceKind;
 use dask_operator_runtime::Interface;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
@@ -16,6 +18,7 @@ use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use crate::client::resource::Kind;
 use crate::key::PluginId;
 
 use crate::plugins::entry::{NAMESPACE_NAME, Scope};
@@ -179,15 +182,24 @@ impl Resource {
         self.id.namespace.as_ref().or(named).map_or("", String::as_str)
     }
 
+    /// Returns the API resource of the plugin's kind.
+    pub(super) fn kind(&self) -> Kind {
+        let (kind, plural) = match self.id.namespace {
+            Some(_) => (DaskPlugin::kind(&()), DaskPlugin::plural(&())),
+            None => (ClusterDaskPlugin::kind(&()), ClusterDaskPlugin::plural(&())),
+        };
+        Kind {
+            resource: ResourceKind::new(DASK_API_VERSION, kind),
+            plural: plural.into_owned(),
+        }
+    }
+
     /// Returns the reference for events.
     pub(super) fn reference(&self) -> ObjectReference {
-        let kind = match self.id.namespace {
-            Some(_) => DaskPlugin::kind(&()),
-            None => ClusterDaskPlugin::kind(&()),
-        };
+        let ResourceKind { api_version, kind } = self.kind().resource;
         ObjectReference {
-            api_version: Some(DaskPlugin::api_version(&()).into_owned()),
-            kind: Some(kind.into_owned()),
+            api_version: Some(api_version),
+            kind: Some(kind),
             name: Some(self.id.name.clone()),
             namespace: self.id.namespace.clone(),
             uid: Some(self.uid.clone()),

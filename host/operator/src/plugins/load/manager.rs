@@ -8,15 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_operator_api::PluginStatus;
+use dask_operator_core::plan::{Event, EventType};
 use dask_operator_runtime::Engine;
 use kube::Client;
-use kube::runtime::events::EventType;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::client::events::Events;
 use crate::client::resource::Kinds;
+use crate::client::writer::Writes;
 use crate::health::Health;
 use crate::key::PluginId;
 use crate::leader_election::leadership::Leading;
@@ -28,7 +31,6 @@ use crate::plugins::load::attempt::LoadContext;
 use crate::plugins::load::cache::ComponentCache;
 use crate::plugins::load::crash_records::CrashRecords;
 use crate::plugins::load::prepare::Loader;
-use crate::plugins::load::report;
 use crate::plugins::load::trial_lock::TrialLock;
 use crate::plugins::load::watch::{self, WatchEvent};
 use crate::plugins::load_queue::LoadQueue;
@@ -46,6 +48,9 @@ use crate::selection::Selection;
 /// Time for which a start waits for plugins that were active before.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Time limit for writing a status. All plugins wait meanwhile.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Number of watch events that are queued. The watches wait while the queue is full.
 const WATCH_EVENTS: usize = 100;
 
@@ -60,8 +65,12 @@ pub(crate) type Swapped = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
 /// Dependencies of the manager.
 pub(crate) struct Parts {
-    /// Client of the API server.
+    /// Client of the API server, for watches and for reading sources.
     pub(crate) client: Client,
+    /// Sender of write requests, for the status of plugins.
+    pub(crate) writes: Writes,
+    /// Publisher of events about plugins.
+    pub(crate) events: Events,
     /// Catalog holder whose catalog is exchanged.
     pub(crate) plugins: Arc<Plugins>,
     /// Engine that compiles components.
@@ -87,6 +96,8 @@ pub(crate) struct Parts {
 /// Control loop that keeps the catalog in line with the plugin resources.
 pub(crate) struct Manager {
     context: Arc<LoadContext>,
+    writes: Writes,
+    events: Events,
     plugins: Arc<Plugins>,
     /// Catalog without plugins.
     base: Arc<Catalog>,
@@ -147,6 +158,8 @@ impl Manager {
         };
         let manager = Self {
             context: Arc::new(context),
+            writes: parts.writes,
+            events: parts.events,
             base: parts.plugins.catalog(),
             plugins: parts.plugins,
             metrics: parts.metrics,
@@ -337,22 +350,26 @@ impl Manager {
         let Some(state) = self.states.get_mut(id) else {
             return;
         };
-        let (type_, reason, note) = match (state.failure(), &state.active) {
+        let event = match (state.failure(), &state.active) {
             (Some(LoadFailure { reason, message, .. }), _) => {
                 warn!(plugin = %id, reason = reason.as_str(), "{message}");
-                (EventType::Warning, reason.as_str(), message.clone())
+                Some(Event {
+                    type_: EventType::Warning,
+                    reason: reason.as_str().to_owned(),
+                    message: message.clone(),
+                })
             }
             (None, Some(active)) => {
                 if loaded {
                     info!(plugin = %id, component = active.title(), "in force");
                 }
-                (
-                    EventType::Normal,
-                    ReadyReason::InForce.as_str(),
-                    format!("{} is in force", active.title()),
-                )
+                Some(Event {
+                    type_: EventType::Normal,
+                    reason: ReadyReason::InForce.as_str().to_owned(),
+                    message: format!("{} is in force", active.title()),
+                })
             }
-            (None, None) => (EventType::Normal, "", String::new()),
+            (None, None) => None,
         };
         if !self.leading.now() {
             return;
@@ -366,9 +383,32 @@ impl Manager {
         );
         let before = &state.resource.status;
         let is_new = wanted.error != before.error || wanted.last_good != before.last_good;
-        state.resource.status = report::write(&self.context.client, &state.resource, wanted).await;
-        if is_new && !reason.is_empty() {
-            report::publish(&self.context.client, &state.resource, type_, reason, &note).await;
+        if write_status(&self.writes, &state.resource, &wanted).await {
+            state.resource.status = wanted;
+        }
+        if let Some(event) = event.filter(|_| is_new) {
+            let regarding = state.resource.reference();
+            self.events.publish_about(&regarding, "Load", &event).await;
         }
     }
 }
+
+/// Writes the status of a plugin, unless it is unchanged. Returns whether the plugin has that status.
+async fn write_status(writes: &Writes, resource: &Resource, wanted: &PluginStatus) -> bool {
+    if *wanted == resource.status {
+        return true;
+    }
+    let regarding = resource.reference();
+    let kind = resource.kind();
+    let written = writes.apply_status_of(&kind, &regarding, wanted);
+    let why = match tokio::time::timeout(STATUS_TIMEOUT, written).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => error.message,
+        Err(_) => format!("no answer in {} s", STATUS_TIMEOUT.as_secs()),
+    };
+    warn!(plugin = %resource.id, "can't write the status: {why}");
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,6 @@ pub(crate) mod defaults;
 mod fetch;
 mod manager;
 mod prepare;
-mod report;
 mod smoke_test;
 mod trial_lock;
 mod watch;
