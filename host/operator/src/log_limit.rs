@@ -3,39 +3,45 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Level;
 
 /// Allows a message at once, and then again after an interval.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
     interval: Duration,
-    logged_at: Option<Instant>,
+    /// Level and time of the last message that was allowed.
+    last: Option<(Level, Instant)>,
 }
 
 impl LogLimit {
     /// Creates a limit of one message per `interval`.
     #[must_use]
     pub(crate) fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            logged_at: None,
-        }
+        Self { interval, last: None }
     }
 
-    /// Returns whether to log the message now. If so, the next interval begins.
+    /// Returns whether to log a warning now. If so, the next interval begins.
     #[must_use]
     pub(crate) fn allows(&mut self, now: Instant) -> bool {
-        let is_due = self
-            .logged_at
-            .is_none_or(|logged_at| now.saturating_duration_since(logged_at) >= self.interval);
-        if is_due {
-            self.logged_at = Some(now);
+        self.limited(Level::WARN, now) == Level::WARN
+    }
+
+    /// Returns the level at which to log a message of this level now: `DEBUG` within the interval after a message that was as
+    /// severe.
+    #[must_use]
+    pub(crate) fn limited(&mut self, level: Level, now: Instant) -> Level {
+        let is_repetition =
+            |(last, at): (Level, Instant)| last <= level && now.saturating_duration_since(at) < self.interval;
+        if self.last.is_some_and(is_repetition) {
+            return Level::DEBUG;
         }
-        is_due
+        self.last = Some((level, now));
+        level
     }
 
     /// Allows the next message at once, because the problem was solved in between.
     pub(crate) fn reset(&mut self) {
-        self.logged_at = None;
+        self.last = None;
     }
 }
 
@@ -63,5 +69,17 @@ mod tests {
         assert!(!limit.allows(now));
         limit.reset();
         assert!(limit.allows(now));
+    }
+
+    #[test]
+    fn a_more_severe_message_is_logged_at_once() {
+        let minute = Duration::from_secs(60);
+        let (mut limit, now) = (LogLimit::new(minute), Instant::now());
+        assert_eq!(limit.limited(Level::INFO, now), Level::INFO);
+        assert_eq!(limit.limited(Level::INFO, now), Level::DEBUG);
+        assert_eq!(limit.limited(Level::WARN, now), Level::WARN);
+        assert_eq!(limit.limited(Level::INFO, now), Level::DEBUG);
+        assert_eq!(limit.limited(Level::WARN, now), Level::DEBUG);
+        assert_eq!(limit.limited(Level::WARN, now + minute), Level::WARN);
     }
 }

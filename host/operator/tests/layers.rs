@@ -25,6 +25,7 @@ const API_SERVER: &[&str] = &[
     "client/discovery.rs",
     "client/events.rs",
     "client/mod.rs",
+    "client/watch.rs",
     "client/writer.rs",
     // Passes it to the watches.
     "controller/mod.rs",

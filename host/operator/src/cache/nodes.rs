@@ -8,22 +8,14 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use dask_operator_core::text::innermost;
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Taint;
 use kube::api::{Api, ApiResource, GroupVersionKind, NotUsed};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, Config};
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::Instant;
-use tracing::{debug, warn};
 
-use crate::health::WATCH_SECONDS;
-use crate::log_limit::LogLimit;
-
-/// Interval at which repeated failures of the watch are logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(3600);
+use crate::client::watch::{self, Handler, Message};
 
 #[derive(Clone, Debug, Default, Deserialize)]
 struct Spec {
@@ -81,37 +73,69 @@ impl Nodes {
 
     /// Watches the nodes, and calls `changed` with the name of each node whose taints have changed. Runs until the
     /// process exits.
-    pub(crate) async fn watch(&self, client: Client, changed: impl Fn(&str)) {
+    pub(crate) async fn watch(&self, client: Client, changed: impl Fn(&str) + Send) {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
         let api: Api<Node> = Api::all_with(client, &resource);
-        let config = Config::default().timeout(WATCH_SECONDS);
-        let mut events = std::pin::pin!(watcher(api, config).backoff(DefaultBackoff::default()));
-        let (mut seen, mut log_limit) = (BTreeSet::new(), LogLimit::new(LOG_INTERVAL));
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Init) => seen.clear(),
-                Ok(Event::InitApply(node) | Event::Apply(node)) => {
-                    let name = node.name_any();
-                    if self.put(&name, &node.spec.taints) {
-                        changed(&name);
-                    }
-                    seen.insert(name);
-                }
-                Ok(Event::Delete(node)) => {
-                    let name = node.name_any();
-                    seen.remove(&name);
-                    if self.put(&name, &[]) {
-                        changed(&name);
-                    }
-                }
-                Ok(Event::InitDone) => self.retain(&seen).iter().for_each(|name| changed(name)),
-                Err(error) if log_limit.allows(Instant::now()) => warn!(
-                    "nodes can't be watched, and their taints are ignored: {}",
-                    innermost(&error)
-                ),
-                Err(error) => debug!("watch of nodes: {error}"),
-            }
+        let mut watch = NodeWatch {
+            nodes: self,
+            changed,
+            listed: BTreeSet::new(),
+        };
+        watch::watch(api, Config::default(), &mut watch).await;
+    }
+}
+
+/// Stores the taints of the nodes that a watch shows.
+struct NodeWatch<'a, F> {
+    nodes: &'a Nodes,
+    /// Called with the name of each node whose taints have changed.
+    changed: F,
+    /// Names of the nodes in the current list.
+    listed: BTreeSet<String>,
+}
+
+impl<F: Fn(&str)> NodeWatch<'_, F> {
+    fn put(&self, name: &str, taints: &[Taint]) {
+        if self.nodes.put(name, taints) {
+            (self.changed)(name);
         }
+    }
+}
+
+impl<F: Fn(&str) + Send> Handler<Node> for NodeWatch<'_, F> {
+    const LOG_INTERVAL: Duration = Duration::from_secs(3600);
+    const LOG_AFTER_LIST: bool = false;
+
+    fn list_begins(&mut self) {
+        self.listed.clear();
+    }
+
+    async fn listed(&mut self, node: Node) {
+        let name = node.name_any();
+        self.put(&name, &node.spec.taints);
+        self.listed.insert(name);
+    }
+
+    async fn list_ends(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        for name in self.nodes.retain(&listed) {
+            (self.changed)(&name);
+        }
+    }
+
+    async fn changed(&mut self, node: Node) {
+        self.put(&node.name_any(), &node.spec.taints);
+    }
+
+    async fn deleted(&mut self, node: Node) {
+        self.put(&node.name_any(), &[]);
+    }
+
+    async fn failed(&mut self, error: &watcher::Error) -> Message {
+        Message::warning(format!(
+            "nodes can't be watched, and their taints are ignored: {}",
+            innermost(error)
+        ))
     }
 }
 

@@ -1,36 +1,28 @@
 //! Watches of the API server, which update the informer cache.
 //!
-//! Each kind is listed and watched separately, in all namespaces or in each of the configured ones. A watch that breaks
-//! is restarted with a back-off, independently of the others.
+//! Each kind is listed and watched separately, in all namespaces or in each of the configured ones.
 
 use std::time::Duration;
 
 use dask_operator_core::names::LABEL_CLUSTER;
-use dask_operator_core::text::innermost;
-use futures::{Stream, StreamExt};
 use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::core::request::Request;
 use kube::core::{Resource, Status};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, Config};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
-use tracing::{Level, debug, info, warn};
+use tracing::Level;
 
 use crate::cache::store::{Change, Store};
+use crate::client;
 use crate::client::discovery::{self, Served, refusal};
-use crate::client::error::answered;
+use crate::client::error::{answered, watch_error_text};
 use crate::client::object::{Keep, Object, Watched};
 use crate::client::resource::Kind;
-use crate::health::WATCH_SECONDS;
-use crate::log_limit::LogLimit;
+use crate::client::watch::{Handler, Message};
 
 /// Objects per page of a list. The objects of one page are in memory twice for a moment.
 const PAGE: u32 = 250;
-
-/// Interval at which repeated failures of a watch are logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Time limit for the lookup of an object.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,72 +99,104 @@ async fn follow<K: Incoming>(
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
+    let config = Config::default().page_size(PAGE);
     // All Dask resources are watched; of other kinds only objects that belong to one.
     let config = if kind.as_dask().is_some() {
         config
     } else {
         config.labels(LABEL_CLUSTER)
     };
-    let events = watcher(api, config).backoff(DefaultBackoff::default());
-    process_events(&client, events, &kind, namespace.as_deref(), store, observer).await;
+    let mut filler = StoreFiller::new(&client, &kind, namespace.as_deref(), store, observer);
+    client::watch::watch(api, config, &mut filler).await;
 }
 
-/// Updates the store with the events of a watch, until the watch ends.
-async fn process_events<K: Incoming>(
-    client: &Client,
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
-    kind: &Kind,
-    namespace: Option<&str>,
-    store: &Store,
-    observer: &impl Watcher,
-) {
-    let mut events = std::pin::pin!(events);
-    let mut generation = 0;
-    let mut log_limit = LogLimit::new(LOG_INTERVAL);
-    let mut is_listed = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => generation = store.list_begins(),
-            Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                let object = with_type_meta(object.into_object(), kind);
-                if let Some(change) = store.shown(object) {
-                    observer.changed(kind, change);
+/// Updates a store with the events of a watch.
+struct StoreFiller<'a, W> {
+    client: &'a Client,
+    kind: &'a Kind,
+    namespace: Option<&'a str>,
+    store: &'a Store,
+    observer: &'a W,
+    /// Number of the current list.
+    generation: u64,
+    /// True once a list was complete.
+    is_listed: bool,
+}
+
+impl<'a, W: Watcher> StoreFiller<'a, W> {
+    fn new(
+        client: &'a Client,
+        kind: &'a Kind,
+        namespace: Option<&'a str>,
+        store: &'a Store,
+        observer: &'a W,
+    ) -> Self {
+        Self {
+            client,
+            kind,
+            namespace,
+            store,
+            observer,
+            generation: 0,
+            is_listed: false,
+        }
+    }
+
+    fn put(&self, object: Object) {
+        let object = with_type_meta(object, self.kind);
+        if let Some(change) = self.store.shown(object) {
+            self.observer.changed(self.kind, change);
+        }
+    }
+}
+
+impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
+    const LOG_INTERVAL: Duration = Duration::from_secs(60);
+    const LOG_AFTER_LIST: bool = true;
+
+    fn list_begins(&mut self) {
+        self.generation = self.store.list_begins();
+    }
+
+    async fn listed(&mut self, object: K) {
+        self.put(object.into_object());
+    }
+
+    async fn list_ends(&mut self) {
+        for change in self.store.list_ends(self.generation, self.namespace) {
+            self.observer.changed(self.kind, change);
+        }
+        self.is_listed = true;
+        self.observer.synced(self.kind, self.namespace);
+    }
+
+    async fn changed(&mut self, object: K) {
+        self.put(object.into_object());
+    }
+
+    async fn deleted(&mut self, object: K) {
+        if let Some(change) = self.store.gone(&object.into_object()) {
+            self.observer.changed(self.kind, change);
+        }
+    }
+
+    async fn failed(&mut self, error: &watcher::Error) -> Message {
+        self.observer.failed(self.kind);
+        let mut is_missing = false;
+        if !self.is_listed && !self.kind.is_needed() {
+            match refusal(error) {
+                Some(refused) => {
+                    let why = hindrance(self.client, self.kind, refused).await;
+                    is_missing = why.is_none();
+                    self.observer.refused(self.kind, self.namespace, why);
                 }
-            }
-            Ok(Event::Delete(object)) => {
-                if let Some(change) = store.gone(&object.into_object()) {
-                    observer.changed(kind, change);
-                }
-            }
-            Ok(Event::InitDone) => {
-                for change in store.list_ends(generation, namespace) {
-                    observer.changed(kind, change);
-                }
-                log_limit.reset();
-                is_listed = true;
-                observer.synced(kind, namespace);
-            }
-            Err(error) => {
-                observer.failed(kind);
-                let mut is_missing = false;
-                if !is_listed && !kind.is_needed() {
-                    match refusal(&error) {
-                        Some(refused) => {
-                            let why = hindrance(client, kind, refused).await;
-                            is_missing = why.is_none();
-                            observer.refused(kind, namespace, why);
-                        }
-                        None => observer.delayed(kind, namespace, delay(kind, &error)),
-                    }
-                }
-                if log_limit.allows(Instant::now()) {
-                    log_failure(kind, &error, is_missing);
-                } else {
-                    debug!(kind = kind.resource.kind, "watch: {error}");
+                None => {
+                    let why = delay(self.kind, error);
+                    self.observer.delayed(self.kind, self.namespace, why);
                 }
             }
         }
+        failure_message(self.kind, error, is_missing)
     }
 }
 
@@ -202,16 +226,8 @@ fn delay(kind: &Kind, error: &watcher::Error) -> String {
         "the API server has not listed {} of {} since the operator started ({})",
         kind.plural,
         kind.resource.api_version,
-        error_text(error)
+        watch_error_text(error)
     )
-}
-
-/// Returns the error of a watch: the message of the API server, if it has answered.
-fn error_text(error: &watcher::Error) -> String {
-    match answered(error) {
-        Some(status) => status.message.clone(),
-        None => innermost(error),
-    }
 }
 
 /// Adds `apiVersion` and `kind`, which items of lists do not have, unlike those of watches.
@@ -226,28 +242,19 @@ fn with_type_meta(mut object: Object, kind: &Kind) -> Object {
     object
 }
 
-/// Logs that a watch does not work.
-fn log_failure(kind: &Kind, error: &watcher::Error, is_missing: bool) {
-    match failure_message(kind, error, is_missing) {
-        (Level::WARN, text) => warn!("{text}"),
-        (Level::INFO, text) => info!("{text}"),
-        (_, text) => debug!("{text}"),
-    }
-}
-
-/// Returns the log level and the message for a watch that does not work. If the kind is not served (`is_missing`), the
+/// Returns the message for a watch that does not work. If the kind is not served (`is_missing`), the
 /// message is the same for a user without the permission to list it, for whom the API server reports the missing permission
 /// first.
-fn failure_message(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, String) {
+fn failure_message(kind: &Kind, error: &watcher::Error, is_missing: bool) -> Message {
     let name = kind.resource.kind.as_str();
     let plural = &kind.plural;
-    let reason = error_text(error);
+    let reason = watch_error_text(error);
     let code = if is_missing {
         404
     } else {
         answered(error).map_or(0, |status| status.code)
     };
-    match code {
+    let (level, text) = match code {
         404 if kind.as_dask().is_some() => (
             Level::WARN,
             format!(
@@ -279,7 +286,8 @@ fn failure_message(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Le
             Level::WARN,
             format!("the watch of {plural} broke ({reason}); trying again"),
         ),
-    }
+    };
+    Message { level, text }
 }
 
 #[cfg(test)]
@@ -287,12 +295,14 @@ mod tests {
     use std::sync::Mutex;
 
     use dask_operator_core::plan::ResourceKind;
-    use futures::stream;
+    use futures::{StreamExt as _, stream};
+    use kube::runtime::watcher::Event;
     use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::client::discovery::tests::{Answers, refused, server};
+    use crate::client::watch::process;
 
     #[derive(Default)]
     struct Log(Mutex<Vec<String>>);
@@ -351,7 +361,7 @@ mod tests {
             let status: kube::core::Status =
                 serde_json::from_value(status).unwrap_or_else(|error| panic!("{error}"));
             let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
-            let (level, text) = failure_message(&kind, &error, false);
+            let Message { level, text } = failure_message(&kind, &error, false);
             format!("{level} {text}")
         };
         assert_eq!(
@@ -421,7 +431,8 @@ mod tests {
             Ok(Event::InitDone),
         ];
         let client = server(Answers::Silence, "v1");
-        process_events(&client, stream::iter(events), &kind, None, &store, &log).await;
+        let mut filler = StoreFiller::new(&client, &kind, None, &store, &log);
+        process(stream::iter(events), &mut filler).await;
         let log = log.0.into_inner().unwrap_or_default();
         assert_eq!(
             log,
@@ -482,7 +493,9 @@ mod tests {
         // A kind that was listed before stays known, whatever happens later.
         let events = vec![refusal(), Ok(Event::Init), Ok(Event::InitDone), refusal()];
         let events = stream::iter(events).map(|event: watcher::Result<Event<Watched<false>>>| event);
-        process_events(&server(answers, "g/v1"), events, &kind, None, &store, &log).await;
+        let client = server(answers, "g/v1");
+        let mut filler = StoreFiller::new(&client, &kind, None, &store, &log);
+        process(events, &mut filler).await;
         let log = log.0.into_inner().unwrap_or_default();
         let expected: Vec<_> = expected.iter().copied().chain(["failed"]).collect();
         assert_eq!(log, expected);

@@ -137,6 +137,15 @@ pub(crate) fn words(error: &kube::Error) -> String {
     }
 }
 
+/// Returns the error of a watch: the message of the API server, if it has answered.
+#[must_use]
+pub(crate) fn watch_error_text(error: &watcher::Error) -> String {
+    match answered(error) {
+        Some(status) => status.message.clone(),
+        None => innermost(error),
+    }
+}
+
 /// Returns the API server's answer to a watch; `None` if the watch failed without one.
 #[must_use]
 pub(crate) fn answered(error: &watcher::Error) -> Option<&Status> {

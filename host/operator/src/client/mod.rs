@@ -3,6 +3,7 @@
 //! * [`resource`]: API resources of kinds; [`discovery`]: whether the API server has them.
 //! * [`object`]: objects with the fields that the operator searches by.
 //! * [`writer`]: write requests; [`events`]: events; [`crds`]: the definitions of the Dask resources.
+//! * [`watch`]: the loop of all watches.
 //! * [`error`]: errors of write requests.
 
 pub(crate) mod crds;
@@ -12,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod metrics;
 pub(crate) mod object;
 pub(crate) mod resource;
+pub(crate) mod watch;
 pub(crate) mod writer;
 
 use std::sync::Arc;

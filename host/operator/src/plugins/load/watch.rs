@@ -5,22 +5,17 @@ use std::time::Duration;
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
 use dask_operator_core::names::DASK_API_VERSION;
-use dask_operator_core::text::innermost;
-use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{PartialObjectMeta, Status};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, Config};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc::Sender;
-use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::Level;
 
 use crate::client::discovery::{self, Served, refusal};
-use crate::client::error::answered;
-use crate::health::WATCH_SECONDS;
+use crate::client::error::{answered, watch_error_text};
+use crate::client::watch::{self, Handler, Message};
 use crate::key::PluginId;
-use crate::log_limit::LogLimit;
 use crate::plugins::entry::NAMESPACE_NAME;
 use crate::plugins::resource::{Lean, PluginKind, Resource};
 use crate::plugins::watch_scope::WatchScope;
@@ -83,64 +78,89 @@ async fn follow<K: PluginKind>(
     scope: WatchScope,
     sender: Sender<WatchEvent>,
 ) {
-    let id = |object: &Lean<K>| PluginId {
+    let mut watch = PluginWatch {
+        client,
+        scope,
+        sender,
+        listed: Vec::new(),
+    };
+    watch::watch(api, Config::default().page_size(PAGE), &mut watch).await;
+}
+
+/// Sends the events of a watch of plugin resources.
+struct PluginWatch {
+    client: Client,
+    scope: WatchScope,
+    sender: Sender<WatchEvent>,
+    /// Plugins in the current list.
+    listed: Vec<PluginId>,
+}
+
+fn id<K: PluginKind>(object: &Lean<K>) -> PluginId {
+    PluginId {
         namespace: object.namespace(),
         name: object.name_any(),
-    };
-    let seen = |object: Lean<K>| WatchEvent::Changed(Box::new(object.read()));
-    let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
-    let events = watcher(api, config).backoff(DefaultBackoff::default());
-    let mut events = std::pin::pin!(events);
-    let mut listed = Vec::new();
-    let mut log_limit = LogLimit::new(LOG_INTERVAL);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
-                listed.push(id(&object));
-                send(&sender, seen(object)).await;
-            }
-            Ok(Event::InitDone) => {
-                log_limit.reset();
-                send(
-                    &sender,
-                    WatchEvent::Listed(scope.clone(), std::mem::take(&mut listed)),
-                )
-                .await;
-            }
-            Ok(Event::Apply(object)) => send(&sender, seen(object)).await,
-            Ok(Event::Delete(object)) => send(&sender, WatchEvent::Deleted(id(&object))).await,
-            // The API server returns this after each change of a definition, until it has read the existing resources.
-            Err(error) if answered(&error).is_some_and(|status| status.code == 429) => {
-                info!("the API server can't list {} yet; trying again", scope.title());
-            }
-            Err(error) => {
-                let message = match refusal(&error) {
-                    Some(status) => match hindrance(&client, &scope, status).await {
-                        Some(why) => {
-                            send(&sender, WatchEvent::NotListable(scope.clone(), why.clone())).await;
-                            format!("{why}; what is in force already stays so")
-                        }
-                        None => {
-                            send(&sender, WatchEvent::NotInstalled(scope.clone())).await;
-                            format!(
-                                "this cluster has no {}, and there are no plugins as long as that is so: install their \
-                                 definitions with `dask-operator crds | kubectl apply --server-side -f -`",
-                                scope.watched().0
-                            )
-                        }
-                    },
-                    None => {
-                        let why = answered(&error)
-                            .map_or_else(|| innermost(&error), |status| status.message.clone());
-                        format!("the watch of {} broke ({why}); trying again", scope.title())
-                    }
-                };
-                if log_limit.allows(Instant::now()) {
-                    warn!("{message}");
-                }
-            }
+    }
+}
+
+impl<K: PluginKind> Handler<Lean<K>> for PluginWatch {
+    const LOG_INTERVAL: Duration = LOG_INTERVAL;
+    const LOG_AFTER_LIST: bool = true;
+
+    fn list_begins(&mut self) {
+        self.listed.clear();
+    }
+
+    async fn listed(&mut self, object: Lean<K>) {
+        self.listed.push(id(&object));
+        self.changed(object).await;
+    }
+
+    async fn list_ends(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        send(&self.sender, WatchEvent::Listed(self.scope.clone(), listed)).await;
+    }
+
+    async fn changed(&mut self, object: Lean<K>) {
+        send(&self.sender, WatchEvent::Changed(Box::new(object.read()))).await;
+    }
+
+    async fn deleted(&mut self, object: Lean<K>) {
+        send(&self.sender, WatchEvent::Deleted(id(&object))).await;
+    }
+
+    async fn failed(&mut self, error: &watcher::Error) -> Message {
+        let scope = &self.scope;
+        // The API server returns this after each change of a definition, until it has read the existing resources.
+        if answered(error).is_some_and(|status| status.code == 429) {
+            return Message {
+                level: Level::INFO,
+                text: format!("the API server can't list {} yet; trying again", scope.title()),
+            };
         }
+        let Some(status) = refusal(error) else {
+            return Message::warning(format!(
+                "the watch of {} broke ({}); trying again",
+                scope.title(),
+                watch_error_text(error)
+            ));
+        };
+        let (event, text) = match hindrance(&self.client, scope, status).await {
+            Some(why) => {
+                let text = format!("{why}; what is in force already stays so");
+                (WatchEvent::NotListable(scope.clone(), why), text)
+            }
+            None => {
+                let text = format!(
+                    "this cluster has no {}, and there are no plugins as long as that is so: install their definitions with \
+                     `dask-operator crds | kubectl apply --server-side -f -`",
+                    scope.watched().0
+                );
+                (WatchEvent::NotInstalled(scope.clone()), text)
+            }
+        };
+        send(&self.sender, event).await;
+        Message::warning(text)
     }
 }
 
@@ -170,43 +190,62 @@ async fn hindrance(client: &Client, scope: &WatchScope, refused: &Status) -> Opt
 
 /// Watches the labels of all namespaces until the process exits.
 pub(super) async fn namespaces(client: Client, sender: Sender<WatchEvent>) {
-    let seen = |object: PartialObjectMeta<Namespace>| {
-        WatchEvent::NamespaceLabels(object.name_any(), object.labels().clone())
-    };
-    let config = Config::default().timeout(WATCH_SECONDS);
     let api = Api::<PartialObjectMeta<Namespace>>::all(client);
-    let events = watcher(api, config).backoff(DefaultBackoff::default());
-    let mut events = std::pin::pin!(events);
-    let mut listed = BTreeSet::new();
-    let mut log_limit = LogLimit::new(LOG_INTERVAL);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
-                listed.insert(object.name_any());
-                send(&sender, seen(object)).await;
-            }
-            Ok(Event::Apply(object)) => send(&sender, seen(object)).await,
-            Ok(Event::Delete(object)) => send(&sender, WatchEvent::NamespaceDeleted(object.name_any())).await,
-            Ok(Event::InitDone) => {
-                send(&sender, WatchEvent::NamespacesListed(std::mem::take(&mut listed))).await
-            }
-            Err(error) => {
-                let Some(status) = refusal(&error) else {
-                    debug!("the watch of namespaces broke; trying again: {error}");
-                    continue;
-                };
-                let why = format!(
-                    "the operator may not list namespaces, and can choose by {NAMESPACE_NAME} only: give it the verbs \
-                     list and watch of namespaces ({})",
-                    status.message
-                );
-                if log_limit.allows(Instant::now()) {
-                    warn!("{why}");
-                }
-                send(&sender, WatchEvent::NamespacesForbidden(why)).await;
-            }
-        }
+    let mut watch = NamespaceWatch {
+        sender,
+        listed: BTreeSet::new(),
+    };
+    watch::watch(api, Config::default(), &mut watch).await;
+}
+
+/// Sends the events of a watch of namespaces.
+struct NamespaceWatch {
+    sender: Sender<WatchEvent>,
+    /// Namespaces in the current list.
+    listed: BTreeSet<String>,
+}
+
+impl Handler<PartialObjectMeta<Namespace>> for NamespaceWatch {
+    const LOG_INTERVAL: Duration = LOG_INTERVAL;
+    const LOG_AFTER_LIST: bool = false;
+
+    fn list_begins(&mut self) {
+        self.listed.clear();
+    }
+
+    async fn listed(&mut self, object: PartialObjectMeta<Namespace>) {
+        self.listed.insert(object.name_any());
+        self.changed(object).await;
+    }
+
+    async fn list_ends(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        send(&self.sender, WatchEvent::NamespacesListed(listed)).await;
+    }
+
+    async fn changed(&mut self, object: PartialObjectMeta<Namespace>) {
+        let labels = WatchEvent::NamespaceLabels(object.name_any(), object.labels().clone());
+        send(&self.sender, labels).await;
+    }
+
+    async fn deleted(&mut self, object: PartialObjectMeta<Namespace>) {
+        send(&self.sender, WatchEvent::NamespaceDeleted(object.name_any())).await;
+    }
+
+    async fn failed(&mut self, error: &watcher::Error) -> Message {
+        let Some(status) = refusal(error) else {
+            return Message {
+                level: Level::DEBUG,
+                text: format!("the watch of namespaces broke; trying again: {error}"),
+            };
+        };
+        let why = format!(
+            "the operator may not list namespaces, and can choose by {NAMESPACE_NAME} only: give it the verbs list and \
+             watch of namespaces ({})",
+            status.message
+        );
+        send(&self.sender, WatchEvent::NamespacesForbidden(why.clone())).await;
+        Message::warning(why)
     }
 }
 
@@ -221,6 +260,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
     use tokio::sync::mpsc::{Receiver, channel};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::client::discovery::tests::{Answers, refused};
