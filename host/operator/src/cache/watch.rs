@@ -186,7 +186,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
         if !self.is_listed && !self.kind.is_needed() {
             match refusal(error) {
                 Some(refused) => {
-                    let why = hindrance(self.client, self.kind, refused).await;
+                    let why = unlisted_reason(self.client, self.kind, refused).await;
                     is_missing = why.is_none();
                     self.observer.refused(self.kind, self.namespace, why);
                 }
@@ -202,7 +202,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
 
 /// Returns the reason why the objects of a kind whose list was refused can't be known; `None` if discovery shows that
 /// the API server does not serve the kind.
-async fn hindrance(client: &Client, kind: &Kind, refused: &Status) -> Option<String> {
+async fn unlisted_reason(client: &Client, kind: &Kind, refused: &Status) -> Option<String> {
     let (plural, message) = (&kind.plural, &refused.message);
     let version = &kind.resource.api_version;
     match discovery::served(client, version, plural).await {

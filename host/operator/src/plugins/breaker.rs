@@ -5,11 +5,13 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dask_operator_api::{OnFailure, PluginMode};
 use dask_operator_evaluator::logic::Failure;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::key::PluginId;
+use crate::plugins::resource::Resource;
 
 /// Number of different objects about which a plugin must fail without a success in between, until the failures count as the
 /// plugin's and not as an object's.
@@ -34,6 +36,23 @@ pub(super) enum RollbackRule {
     Objects,
     /// After failures in different namespaces.
     Namespaces,
+}
+
+impl RollbackRule {
+    /// Returns the rule by which the plugin is rolled back if it fails repeatedly.
+    pub(super) fn of(resource: &Resource, is_policy: bool) -> Self {
+        let protects = is_policy && resource.spec.mode == PluginMode::Protect;
+        let usual = if protects {
+            OnFailure::Hold
+        } else {
+            OnFailure::LastGood
+        };
+        match (resource.spec.on_failure.unwrap_or(usual), &resource.id.namespace) {
+            (OnFailure::Hold, _) => Self::Never,
+            (OnFailure::LastGood, Some(_)) => Self::Objects,
+            (OnFailure::LastGood, None) => Self::Namespaces,
+        }
+    }
 }
 
 /// Report about a plugin.
@@ -193,6 +212,7 @@ fn hash(value: &impl Hash) -> u64 {
 #[cfg(test)]
 pub(super) mod tests {
     use rstest::rstest;
+    use serde_json::{Value, json};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
@@ -287,5 +307,34 @@ pub(super) mod tests {
     #[case::never_worked("xa- xa- xa- xa- xa- xa- xa- xa-", "b")]
     fn failures_in_one_namespace_roll_nothing_back_for_others(#[case] calls: &str, #[case] expected: &str) {
         assert_eq!(reports(RollbackRule::Namespaces, calls), expected);
+    }
+
+    #[rstest]
+    #[case::policy("DaskPlugin", "protect", Value::Null, true, RollbackRule::Never)]
+    #[case::policy_of_the_cluster("ClusterDaskPlugin", "protect", Value::Null, true, RollbackRule::Never)]
+    #[case::only_monitors("ClusterDaskPlugin", "monitor", Value::Null, true, RollbackRule::Namespaces)]
+    #[case::logic("ClusterDaskPlugin", "protect", Value::Null, false, RollbackRule::Namespaces)]
+    #[case::logic_of_a_namespace("DaskPlugin", "protect", Value::Null, false, RollbackRule::Objects)]
+    #[case::policy_that_may("ClusterDaskPlugin", "protect", json!("LastGood"), true, RollbackRule::Namespaces)]
+    #[case::logic_that_may_not("DaskPlugin", "protect", json!("Hold"), false, RollbackRule::Never)]
+    fn protecting_policies_are_not_rolled_back_by_default(
+        #[case] kind: &str,
+        #[case] mode: &str,
+        #[case] on_failure: Value,
+        #[case] is_policy: bool,
+        #[case] expected: RollbackRule,
+    ) {
+        let mut object = json!({"metadata": {"name": "p"}, "spec": {"source": {}, "mode": mode}});
+        if !on_failure.is_null() {
+            object["spec"]["onFailure"] = on_failure;
+        }
+        let resource = if kind == "DaskPlugin" {
+            object["metadata"]["namespace"] = "n".into();
+            serde_json::from_value(object).map(Resource::of_namespace)
+        } else {
+            serde_json::from_value(object).map(Resource::of_cluster)
+        };
+        let resource = resource.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(RollbackRule::of(&resource, is_policy), expected);
     }
 }

@@ -39,8 +39,8 @@ dask_operator_core::reasons! {
         CallFailed => "PluginFailed",
         /// The namespace has enough older plugins.
         TooManyPlugins => "TooManyPlugins",
-        /// The operator ended during a trial of the component or of another one of its namespace. The component is tried only while
-        /// nothing else is.
+        /// The operator ended during a trial of the component or of another one of its namespace. The component is tried only
+        /// while nothing else is.
         TriedAlone => "TriedAlone",
         /// The operator ended during earlier trials. The component is not tried again.
         Quarantined => "Quarantined",

@@ -170,9 +170,9 @@ mod tests {
             expected,
             "while they can't be listed"
         );
-        let hindrance = namespaces.failure_of(&state).map(|failure| failure.message);
+        let message = namespaces.failure_of(&state).map(|failure| failure.message);
         assert_eq!(
-            hindrance,
+            message,
             hinders.then(|| "spec.namespaceSelector: no right".to_owned())
         );
     }

@@ -1,10 +1,15 @@
-//! Rights of DaskPlugins, whose authors have rights in one namespace only.
+//! Rights of plugins: limits and interfaces of DaskPlugins, whose authors have rights in one namespace only, and kinds of children.
 
 use std::time::Duration;
 
-use dask_operator_evaluator::logic::PluginOwner;
+use dask_operator_core::gate::kinds::{allowed, gives_rights};
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_evaluator::AllowedKinds;
+use dask_operator_evaluator::logic::{LogicPlugin, PluginOwner};
 use dask_operator_runtime::{Interface, Limits};
 
+use crate::client::resource::Kinds;
 use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::limits::bytes;
 use crate::plugins::resource::Resource;
@@ -72,6 +77,35 @@ impl TenantRights {
     }
 }
 
+/// Returns an error if the plugin declares children of a kind that it may not have.
+pub(super) fn check_kinds(
+    plugin: &LogicPlugin,
+    kind: DaskKind,
+    allowed_kinds: &AllowedKinds,
+    watched: &Kinds,
+) -> Result<(), LoadFailure> {
+    let may_have = allowed(kind, allowed_kinds.of(plugin.owner));
+    let flag = if plugin.owner == PluginOwner::Tenant {
+        "--allow-tenant-child"
+    } else {
+        "--allow-child"
+    };
+    let is_fit = |child: &&ResourceKind| may_have.contains(child) && watched.get(child).is_some();
+    let Some(child) = plugin.child_kinds.iter().find(|child| !is_fit(child)) else {
+        return Ok(());
+    };
+    let how = if gives_rights(child) {
+        "which no component may create: let it declare other kinds".to_owned()
+    } else {
+        format!(
+            "which it may not create: let it declare other kinds, or have the operator started with {flag} {}/{}",
+            child.api_version, child.kind
+        )
+    };
+    let message = format!("{} wants children of the kind {child}, {how}", plugin.title);
+    Err(LoadFailure::new(LoadReason::KindNotAllowed, message))
+}
+
 /// Parses the limits of an administrator, `memory=64Mi,milliseconds=1000,output=8Mi`. Missing limits have their default, and no
 /// limit exceeds the operator's own, or the time of all calls of tenants for one plan.
 pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
@@ -96,11 +130,16 @@ pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
+    use dask_operator_evaluator::logic::{Failure, Logic};
+    use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
+    use crate::client::resource::Kind;
 
     fn of_namespace() -> Resource {
         let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
@@ -156,5 +195,74 @@ mod tests {
             )
         };
         assert_eq!(limits.map(numbers), expected);
+    }
+
+    /// Logic that is never called.
+    struct Unused;
+
+    impl Logic for Unused {
+        fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+            Err("not asked".into())
+        }
+
+        fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+            Err("not asked".into())
+        }
+
+        fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+            Err("not asked".into())
+        }
+
+        fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+            Err("not asked".into())
+        }
+    }
+
+    #[rstest]
+    #[case::usual("v1", "ConfigMap", true, None)]
+    #[case::of_an_administrator("example.org/v1", "Gadget", false, None)]
+    #[case::of_a_tenant(
+        "example.org/v1",
+        "Gadget",
+        true,
+        Some("--allow-tenant-child example.org/v1/Gadget")
+    )]
+    #[case::not_allowed(
+        "example.org/v1",
+        "Widget",
+        false,
+        Some("--allow-child example.org/v1/Widget")
+    )]
+    #[case::gives_rights("v1", "Secret", false, Some("which no component may create"))]
+    fn a_plugin_may_only_declare_allowed_children(
+        #[case] api_version: &str,
+        #[case] kind: &str,
+        #[case] is_of_tenant: bool,
+        #[case] expected: Option<&str>,
+    ) {
+        let gadget = Kind::of(ResourceKind::new("example.org/v1", "Gadget"));
+        let usual = Kind::of(ResourceKind::new("v1", "ConfigMap"));
+        let allowed = AllowedKinds::new(std::slice::from_ref(&gadget.resource), &[]);
+        let watched = Kinds::new([gadget, usual]);
+        let plugin = LogicPlugin {
+            title: "mine".into(),
+            settings: "{}".into(),
+            child_kinds: vec![ResourceKind::new(api_version, kind)],
+            owner: if is_of_tenant {
+                PluginOwner::Tenant
+            } else {
+                PluginOwner::Administrator
+            },
+            logic: Arc::new(Unused),
+        };
+        let checked = check_kinds(&plugin, DaskKind::Cluster, &allowed, &watched);
+        match (checked, expected) {
+            (Ok(()), None) => {}
+            (Err(failure), Some(expected)) => {
+                assert_eq!(failure.reason, LoadReason::KindNotAllowed);
+                assert!(failure.message.contains(expected), "{}", failure.message);
+            }
+            (checked, _) => panic!("{checked:?}"),
+        }
     }
 }

@@ -52,7 +52,7 @@ impl Startup {
     }
 
     /// Records why the plugins of a scope can't be listed. Returns whether the reason is new.
-    pub(super) fn set_hindrance(&mut self, scope: &WatchScope, why: String) -> bool {
+    pub(super) fn set_unlisted_reason(&mut self, scope: &WatchScope, why: String) -> bool {
         let unlisted = self.unlisted.iter_mut().find(|(unlisted, _)| unlisted == scope);
         match unlisted {
             Some((_, before)) if before.as_ref() != Some(&why) => {
@@ -79,7 +79,7 @@ impl Startup {
     }
 
     /// Returns why the plugins of some scopes can't be listed, which a user must resolve. `None` if there is no such scope.
-    pub(super) fn hindrance(&self) -> Option<String> {
+    pub(super) fn unlisted_reason(&self) -> Option<String> {
         let why: Vec<_> = self
             .unlisted
             .iter()
@@ -95,14 +95,14 @@ impl Startup {
             return Vec::new();
         }
         let of_scope = |scope: &WatchScope| {
-            let hindrance = self
+            let reason = self
                 .unlisted
                 .iter()
                 .find(|(unlisted, _)| unlisted == scope)
                 .and_then(|(_, why)| why.clone());
             Unknown {
                 namespace: scope.watched().1.map(str::to_owned),
-                why: hindrance.unwrap_or_else(|| JUST_STARTED.to_owned()),
+                why: reason.unwrap_or_else(|| JUST_STARTED.to_owned()),
             }
         };
         let mut unknown: Vec<_> = scopes.iter().map(of_scope).collect();
@@ -177,20 +177,23 @@ mod tests {
     }
 
     #[test]
-    fn a_hindrance_is_reported_until_the_scope_is_listed() {
+    fn the_reason_is_reported_until_the_scope_is_listed() {
         let scopes = WatchScope::of(&["a".to_owned(), "b".to_owned()]);
         let [a, b] = [&scopes[0], &scopes[1]];
         let mut startup = Startup::new(&scopes);
-        assert!(startup.set_hindrance(b, "no right".to_owned()));
-        assert!(!startup.set_hindrance(b, "no right".to_owned()), "that is known");
+        assert!(startup.set_unlisted_reason(b, "no right".to_owned()));
+        assert!(
+            !startup.set_unlisted_reason(b, "no right".to_owned()),
+            "that is known"
+        );
         assert_eq!(said(&startup, &scopes), ["no right", JUST_STARTED]);
         assert_eq!(startup.unknown(&scopes)[0].namespace.as_deref(), Some("b"));
-        assert_eq!(startup.hindrance().as_deref(), Some("no right"));
+        assert_eq!(startup.unlisted_reason().as_deref(), Some("no right"));
         startup.mark_listed(a);
         assert!(!startup.all_listed());
         startup.mark_listed(b);
-        assert!(startup.all_listed() && startup.hindrance().is_none());
+        assert!(startup.all_listed() && startup.unlisted_reason().is_none());
         // A scope that was listed once is not startup, even if the permission to list it is revoked.
-        assert!(!startup.set_hindrance(b, "no right".to_owned()));
+        assert!(!startup.set_unlisted_reason(b, "no right".to_owned()));
     }
 }

@@ -178,49 +178,49 @@ mod tests {
     #[test]
     fn loads_stored_bytes_unless_they_were_changed() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let kept = ComponentCache::new(Some(folder.path().join("kept")));
+        let cache = ComponentCache::new(Some(folder.path().join("kept")));
         let (name, owner) = (digest(b"component"), owner(""));
-        assert_eq!(kept.load(&owner, &name), None);
-        kept.store(&owner, &name, b"component")?;
-        kept.store(&owner, &name, b"component")?;
-        assert_eq!(kept.load(&owner, &name).as_deref(), Some(&b"component"[..]));
+        assert_eq!(cache.load(&owner, &name), None);
+        cache.store(&owner, &name, b"component")?;
+        cache.store(&owner, &name, b"component")?;
+        assert_eq!(cache.load(&owner, &name).as_deref(), Some(&b"component"[..]));
         let file = folder
             .path()
             .join("kept")
             .join(format!("{}.wasm", &name["sha256:".len()..]));
         fs::write(file, b"something else")?;
-        assert_eq!(kept.load(&owner, &name), None);
+        assert_eq!(cache.load(&owner, &name), None);
         Ok(())
     }
 
     #[test]
     fn owners_can_neither_read_nor_evict_each_others_components() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let kept = ComponentCache::new(Some(folder.path().to_owned()));
+        let cache = ComponentCache::new(Some(folder.path().to_owned()));
         let (own, of_cluster) = (digest(b"a"), digest(b"of the cluster"));
-        kept.store(&owner(""), &of_cluster, b"of the cluster")?;
-        kept.store(&owner("a"), &own, b"a")?;
+        cache.store(&owner(""), &of_cluster, b"of the cluster")?;
+        cache.store(&owner("a"), &own, b"a")?;
         for number in 0..2 * MOST {
             let bytes = number.to_string();
-            kept.store(&owner("b"), &digest(bytes.as_bytes()), bytes.as_bytes())?;
+            cache.store(&owner("b"), &digest(bytes.as_bytes()), bytes.as_bytes())?;
         }
-        assert!(kept.load(&owner("a"), &own).is_some() && kept.load(&owner(""), &of_cluster).is_some());
+        assert!(cache.load(&owner("a"), &own).is_some() && cache.load(&owner(""), &of_cluster).is_some());
         assert_eq!(
             fs::read_dir(folder.path().join("namespaces/b"))?.count(),
             MOST_OF_NAMESPACE
         );
         for (other, digest) in [("b", &own), ("", &own), ("a", &of_cluster)] {
-            assert_eq!(kept.load(&owner(other), digest), None, "{other}");
+            assert_eq!(cache.load(&owner(other), digest), None, "{other}");
         }
-        kept.keep_only(&BTreeSet::from(["a".to_owned()]))?;
-        assert!(!folder.path().join("namespaces/b").exists() && kept.load(&owner("a"), &own).is_some());
+        cache.keep_only(&BTreeSet::from(["a".to_owned()]))?;
+        assert!(!folder.path().join("namespaces/b").exists() && cache.load(&owner("a"), &own).is_some());
         Ok(())
     }
 
     #[test]
     fn the_largest_namespace_is_reduced_first() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let kept = ComponentCache::new(Some(folder.path().to_owned()));
+        let cache = ComponentCache::new(Some(folder.path().to_owned()));
         for (namespace, bytes) in [
             ("", "of the cluster"),
             ("a", "a1"),
@@ -228,30 +228,30 @@ mod tests {
             ("a", "a3"),
             ("b", "bb"),
         ] {
-            kept.store(&owner(namespace), &digest(bytes.as_bytes()), bytes.as_bytes())?;
+            cache.store(&owner(namespace), &digest(bytes.as_bytes()), bytes.as_bytes())?;
         }
         let count = |namespace: &str| entries(&folder.path().join(NAMESPACES).join(namespace)).count();
-        kept.reduce_to(8)?;
+        cache.reduce_to(8)?;
         assert_eq!((count("a"), count("b")), (3, 1), "it is not too much");
-        kept.reduce_to(5)?;
+        cache.reduce_to(5)?;
         assert_eq!((count("a"), count("b")), (1, 1));
-        kept.reduce_to(0)?;
+        cache.reduce_to(0)?;
         assert_eq!((count("a"), count("b")), (0, 0));
-        assert!(kept.load(&owner(""), &digest(b"of the cluster")).is_some());
+        assert!(cache.load(&owner(""), &digest(b"of the cluster")).is_some());
         Ok(())
     }
 
     #[test]
     fn paths_stay_inside_the_store() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let kept = ComponentCache::new(Some(folder.path().to_owned()));
+        let cache = ComponentCache::new(Some(folder.path().to_owned()));
         for (namespace, digest) in [
             ("", "sha256:../../x".to_owned()),
             ("../..", digest(b"x")),
             ("", String::new()),
         ] {
-            kept.store(&owner(namespace), &digest, b"x")?;
-            assert_eq!(kept.load(&owner(namespace), &digest), None);
+            cache.store(&owner(namespace), &digest, b"x")?;
+            assert_eq!(cache.load(&owner(namespace), &digest), None);
         }
         assert_eq!(fs::read_dir(folder.path())?.count(), 0);
         Ok(())

@@ -1,6 +1,6 @@
-//! Marks on components that are being tried, so that a component that ends the operator is not tried forever.
+//! Records of components that are being tried, so that a component that ends the operator is not tried forever.
 //!
-//! A mark is created before a trial and removed afterwards. A mark that is found at a start was left by a process that ended
+//! A record is created before a trial and removed afterwards. A record that is found at a start was left by a process that ended
 //! during the trial: its component is a suspect, and is tried once more, alone. A component that ended the
 //! operator twice is in quarantine until its resource is changed. A component of the cluster is also tried again after an hour,
 //! because the crash may have had another cause.
@@ -60,16 +60,16 @@ pub(super) enum CrashHistory {
 pub(super) struct CrashRecords(Option<PathBuf>);
 
 impl CrashRecords {
-    /// Opens the marks in this folder, and reads those that the former process left.
+    /// Opens the records in this folder, and reads those that the former process left.
     pub(super) fn open(folder: Option<PathBuf>) -> Self {
         let records = Self(folder);
         if let Err(error) = records.read_leftovers() {
-            warn!("can't read the marks of the former process: {error}");
+            warn!("can't read the records of the former process: {error}");
         }
         records
     }
 
-    /// Records a crash for each mark that was left, and removes the mark.
+    /// Records a crash for each trial that did not end, and removes its record.
     fn read_leftovers(&self) -> io::Result<()> {
         let Some(folder) = self.0.as_ref().filter(|folder| folder.exists()) else {
             return Ok(());
@@ -126,7 +126,7 @@ impl CrashRecords {
         of_namespace.max(of_component(&file, resource, now))
     }
 
-    /// Marks the component with this digest as being tried for `resource`. `None` if no mark could be made.
+    /// Records that the component with this digest is being tried for `resource`. `None` if that is impossible.
     pub(super) fn begin(&self, digest: &str, resource: &Resource) -> Option<TrialRecord> {
         let suspicion = self.suspect_file(digest)?;
         let uid = &resource.uid;
@@ -237,7 +237,7 @@ fn append(file: &Path, line: &str) -> io::Result<()> {
     newest::write(file, known.as_bytes(), 0o600)
 }
 
-/// TrialRecord on a component that is being tried. If it is dropped, this process has survived the trial.
+/// Record of a trial that is running. If it is dropped, this process has survived the trial.
 #[derive(Debug)]
 pub(super) struct TrialRecord {
     trying: PathBuf,
@@ -386,8 +386,8 @@ mod tests {
             records.history(&beside, &of_cluster("u", 1)),
             CrashHistory::Suspect
         );
-        let mark = records.begin(&beside, &of_cluster("u", 1));
-        mark.unwrap_or_else(|| panic!("no mark")).survived();
+        let trial = records.begin(&beside, &of_cluster("u", 1));
+        trial.unwrap_or_else(|| panic!("no record")).survived();
         assert_eq!(records.history(&beside, &of_cluster("u", 1)), CrashHistory::Clean);
         // An operator that is stopped removes its records.
         drop(records.begin(&beside, &of_cluster("u", 1)));

@@ -237,9 +237,9 @@ impl Manager {
             self.end_start();
         }
         let loading = || unready(self.states.values(), self.started.elapsed(), self.leading.now());
-        let hindrance = self.startup.hindrance().or_else(loading);
-        self.ready = self.startup.is_over() && hindrance.is_none();
-        self.health.set_missing(PART, hindrance);
+        let reason = self.startup.unlisted_reason().or_else(loading);
+        self.ready = self.startup.is_over() && reason.is_none();
+        self.health.set_missing(PART, reason);
     }
 
     /// Ends the start once the active plugins are known.
@@ -247,7 +247,7 @@ impl Manager {
         let loading = self
             .states
             .values()
-            .any(|state| state.is_awaited() && state.is_loading());
+            .any(|state| state.delays_start() && state.is_loading());
         let late = self.started.elapsed() >= PATIENCE;
         let settled = !loading && !self.namespaces.is_pending();
         if self.startup.all_listed() && (settled || late) {

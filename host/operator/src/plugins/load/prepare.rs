@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dask_operator_api::{OnFailure, PluginMode};
-use dask_operator_core::gate::kinds::{allowed, gives_rights};
+use dask_operator_api::PluginMode;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::AllowedKinds;
 use dask_operator_evaluator::findings::sentences;
 use dask_operator_evaluator::logic::{ComponentLogic, Logic, LogicPlugin, PluginOwner, interface, title};
@@ -23,7 +21,7 @@ use crate::plugins::load::smoke_test;
 use crate::plugins::loaded::LoadedPlugin;
 use crate::plugins::monitored::Monitored;
 use crate::plugins::resource::Resource;
-use crate::plugins::rights::TenantRights;
+use crate::plugins::rights::{self, TenantRights};
 use crate::plugins::time_budget::TenantComponent;
 use crate::plugins::user_info::NamesOnly;
 
@@ -79,7 +77,7 @@ impl Loader {
             ));
         }
         let digest = component.digest().to_string();
-        let rule = rollback_rule(resource, interfaces.contains(&Interface::Policy));
+        let rule = RollbackRule::of(resource, interfaces.contains(&Interface::Policy));
         let breaker = CircuitBreaker::new(resource.id.clone(), digest.clone(), rule, self.reports.clone());
         let title = format!("{} of {}", title(&component), resource.id);
         let mut entry = Entry {
@@ -158,7 +156,7 @@ impl Loader {
         if resource.id.namespace.is_some() {
             plugin.owner = PluginOwner::Tenant;
         }
-        check_kinds(&plugin, kind, &self.allowed_kinds, &self.watched)?;
+        rights::check_kinds(&plugin, kind, &self.allowed_kinds, &self.watched)?;
         let plugin = Arc::new(plugin);
         smoke_test::try_logic(&plugin, kind, &self.allowed_kinds)?;
         Ok(plugin)
@@ -180,50 +178,6 @@ fn rules(resource: &Resource, inner: impl Rules + 'static) -> Box<dyn Rules> {
             inner: NamesOnly { inner },
         }),
         None => Box::new(inner),
-    }
-}
-
-/// Returns an error if the plugin declares children of a kind that it may not have.
-fn check_kinds(
-    plugin: &LogicPlugin,
-    kind: DaskKind,
-    allowed_kinds: &AllowedKinds,
-    watched: &Kinds,
-) -> Result<(), LoadFailure> {
-    let may_have = allowed(kind, allowed_kinds.of(plugin.owner));
-    let flag = if plugin.owner == PluginOwner::Tenant {
-        "--allow-tenant-child"
-    } else {
-        "--allow-child"
-    };
-    let is_fit = |child: &&ResourceKind| may_have.contains(child) && watched.get(child).is_some();
-    let Some(child) = plugin.child_kinds.iter().find(|child| !is_fit(child)) else {
-        return Ok(());
-    };
-    let how = if gives_rights(child) {
-        "which no component may create: let it declare other kinds".to_owned()
-    } else {
-        format!(
-            "which it may not create: let it declare other kinds, or have the operator started with {flag} {}/{}",
-            child.api_version, child.kind
-        )
-    };
-    let message = format!("{} wants children of the kind {child}, {how}", plugin.title);
-    Err(LoadFailure::new(LoadReason::KindNotAllowed, message))
-}
-
-/// Returns the rule by which the plugin is rolled back if it fails repeatedly.
-fn rollback_rule(resource: &Resource, is_policy: bool) -> RollbackRule {
-    let protects = is_policy && resource.spec.mode == PluginMode::Protect;
-    let usual = if protects {
-        OnFailure::Hold
-    } else {
-        OnFailure::LastGood
-    };
-    match (resource.spec.on_failure.unwrap_or(usual), &resource.id.namespace) {
-        (OnFailure::Hold, _) => RollbackRule::Never,
-        (OnFailure::LastGood, Some(_)) => RollbackRule::Objects,
-        (OnFailure::LastGood, None) => RollbackRule::Namespaces,
     }
 }
 

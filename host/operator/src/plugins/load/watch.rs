@@ -145,7 +145,7 @@ impl<K: PluginKind> Handler<Lean<K>> for PluginWatch {
                 watch_error_text(error)
             ));
         };
-        let (event, text) = match hindrance(&self.client, scope, status).await {
+        let (event, text) = match unlisted_reason(&self.client, scope, status).await {
             Some(why) => {
                 let text = format!("{why}; what is in force already stays so");
                 (WatchEvent::NotListable(scope.clone(), why), text)
@@ -167,7 +167,7 @@ impl<K: PluginKind> Handler<Lean<K>> for PluginWatch {
 /// Returns why the plugins of a scope, whose list was refused, can't be known. `None` if discovery reports that the cluster does
 /// not have the kind, so that there are none. The code does not show that: 403 is returned for a kind that does not exist, too,
 /// and 404 for a moment while a definition is replaced.
-async fn hindrance(client: &Client, scope: &WatchScope, refused: &Status) -> Option<String> {
+async fn unlisted_reason(client: &Client, scope: &WatchScope, refused: &Status) -> Option<String> {
     let (plural, title) = (scope.watched().0, scope.title());
     let message = &refused.message;
     match discovery::served(client, DASK_API_VERSION, plural).await {

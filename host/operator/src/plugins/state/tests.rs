@@ -429,9 +429,9 @@ async fn a_rollback_survives_an_unreachable_source_at_a_start() {
 
 #[test]
 fn a_start_waits_for_active_plugins_and_plugins_of_the_cluster() {
-    assert!(!plugin(&json!({})).is_awaited());
-    assert!(plugin(&json!({"digest": "sha256:1"})).is_awaited());
-    assert!(of_cluster(&json!({})).is_awaited());
+    assert!(!plugin(&json!({})).delays_start());
+    assert!(plugin(&json!({"digest": "sha256:1"})).delays_start());
+    assert!(of_cluster(&json!({})).delays_start());
 }
 
 #[tokio::test(start_paused = true)]

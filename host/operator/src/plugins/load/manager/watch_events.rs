@@ -31,7 +31,7 @@ impl Manager {
             }
             WatchEvent::NotInstalled(scope) => self.startup.mark_listed(&scope),
             WatchEvent::NotListable(scope, why) => {
-                if self.startup.set_hindrance(&scope, why) {
+                if self.startup.set_unlisted_reason(&scope, why) {
                     self.exchange();
                 }
             }
