@@ -6,7 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The embedded crates, by folder below `plugins/`.
-const CRATES: [&str; 5] = ["sdk", "cluster", "worker-group", "job", "autoscaler"];
+const CRATES: [&str; 6] = [
+    "kubernetes",
+    "sdk",
+    "cluster",
+    "worker-group",
+    "job",
+    "autoscaler",
+];
 
 /// Sections of the workspace manifest that the embedded crates inherit from.
 const SECTIONS: [&str; 3] = ["workspace.package", "workspace.dependencies", "workspace.lints"];

@@ -7,14 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dask_operator_core::rfc1123;
 use dask_operator_runtime::Interface;
 use thiserror::Error;
 
 /// Files that every new crate includes besides its own: path relative to the crate's folder, and content.
 static VENDORED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/vendored.rs"));
-
-/// Maximum length of a plugin's name, in bytes.
-const MAX_NAME_LENGTH: usize = 63;
 
 /// Names that have another meaning to cargo or Rust.
 const RESERVED_NAMES: [&str; 20] = [
@@ -71,14 +69,13 @@ pub enum ScaffoldError {
 ///
 /// Returns an error with the reason if the name is not valid.
 pub fn check_name(name: &str) -> Result<(), ScaffoldError> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let problem = if name.is_empty() {
         Some("write one, for example `worker-limit`")
-    } else if name.len() > MAX_NAME_LENGTH {
+    } else if name.len() > rfc1123::LABEL_MAX {
         Some("write at most 63 characters")
-    } else if !name.bytes().all(inner) {
+    } else if !name.chars().all(rfc1123::is_label_char) {
         Some("write lower-case letters, digits and hyphens only, for example `worker-limit`")
-    } else if !name.starts_with(|first: char| first.is_ascii_lowercase()) || name.ends_with('-') {
+    } else if !rfc1123::is_label(name) || name.starts_with(|first: char| first.is_ascii_digit()) {
         Some("begin with a letter and end with a letter or a digit, for example `worker-limit`")
     } else if RESERVED_NAMES.contains(&name) {
         Some("it has a meaning to Rust or cargo; write two words, for example `worker-limit`")
@@ -281,6 +278,10 @@ mod tests {
             manifest.contains("dask-operator-plugin = { path = \"sdk\" }"),
             "{manifest}"
         );
+        assert!(
+            manifest.contains("dask-operator-kubernetes = { path = \"kubernetes\" }"),
+            "{manifest}"
+        );
         assert!(!manifest.contains("wasmtime"), "{manifest}");
     }
 
@@ -293,6 +294,7 @@ mod tests {
         let fresh = folder.path().join("fresh");
         write("worker-limit", Interface::Policy, &fresh).expect("written");
         assert!(fresh.join("vendor/sdk/src/lib.rs").exists());
+        assert!(fresh.join("vendor/kubernetes/src/lib.rs").exists());
         assert!(fresh.join("wit/policy.wit").exists());
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::finish::hash;
 use crate::names::ANNOTATION_HASH;
-use crate::quantity;
+use crate::quantity::Quantity;
 
 /// Returns whether applying `desired` to `observed` would change nothing. `desired` comes from [`crate::finish::finish`].
 #[must_use]
@@ -152,8 +152,8 @@ impl Position {
     /// Returns the normal form of a key: equivalent keys have the same normal form.
     fn normal_form(self, key: &Value) -> Cow<'_, str> {
         let text = scalar_text(key).unwrap_or_default();
-        match quantity::parse(&text).filter(|_| self.quantity) {
-            Some(quantity) => quantity.to_string().into(),
+        match text.parse::<Quantity>().ok().filter(|_| self.quantity) {
+            Some(quantity) => quantity.units().to_string().into(),
             None => text,
         }
     }
@@ -168,8 +168,8 @@ impl Position {
         // An integer and a string are equivalent, because some fields accept both.
         desired == observed
             || (self.quantity && {
-                let desired = quantity::parse(&desired);
-                desired.is_some() && desired == quantity::parse(&observed)
+                let desired = desired.parse::<Quantity>();
+                desired.is_ok() && desired == observed.parse()
             })
     }
 }

@@ -17,9 +17,8 @@
 //! The other modules:
 //!
 //! - [`draft`]: JSON objects that are only partly parsed;
-//! - [`names`]: labels, annotations and other names in objects;
-//! - [`quantity`]: Kubernetes quantities;
 //! - [`reasons!`]: reasons as enums, and their words in conditions, events and metrics;
+//! - [`labels`], [`names`], [`quantity`] and [`rfc1123`]: conventions of Kubernetes, shared with plugins;
 //! - [`predecessor`]: children that dask-kubernetes creates;
 //! - [`text`] and [`json`]: the sanitising of untrusted text, the root cause of an error, and the memory that JSON takes.
 
@@ -32,11 +31,11 @@ pub mod finish;
 pub mod gate;
 pub mod json;
 pub mod memo;
-pub mod names;
 pub mod parent;
 pub mod plan;
 pub mod predecessor;
-pub mod quantity;
 mod reasons;
 pub mod status;
 pub mod text;
+
+pub use dask_operator_kubernetes::{labels, names, quantity, rfc1123};

@@ -1,6 +1,9 @@
 //! Children that dask-kubernetes, the operator's predecessor, creates for Dask resources.
 
-use crate::names::{DASK_API_VERSION, DEFAULT_GROUP, SCHEDULER};
+use crate::names::{
+    COMPONENT_RUNNER, COMPONENT_SCHEDULER, COMPONENT_WORKER, COMPONENT_WORKER_GROUP, DASK_API_VERSION,
+    DEFAULT_GROUP, RUNNER, SCHEDULER,
+};
 use crate::parent::{DaskKind, Parent};
 use crate::plan::ResourceKind;
 
@@ -13,11 +16,11 @@ pub fn makes(parent: &Parent, kind: &ResourceKind, name: &str, component: Option
     };
     let is_dask = kind.api_version == DASK_API_VERSION;
     match (parent.kind, &*kind.kind, rest, component) {
-        (DaskKind::Cluster, "Pod" | "Deployment" | "Service", SCHEDULER, Some("scheduler"))
-        | (DaskKind::Job, "Pod", "-runner", Some("job-runner")) => !is_dask,
-        (DaskKind::Cluster, "DaskWorkerGroup", DEFAULT_GROUP, Some("workergroup"))
+        (DaskKind::Cluster, "Pod" | "Deployment" | "Service", SCHEDULER, Some(COMPONENT_SCHEDULER))
+        | (DaskKind::Job, "Pod", RUNNER, Some(COMPONENT_RUNNER)) => !is_dask,
+        (DaskKind::Cluster, "DaskWorkerGroup", DEFAULT_GROUP, Some(COMPONENT_WORKER_GROUP))
         | (DaskKind::Job, "DaskCluster", "", _) => is_dask,
-        (DaskKind::WorkerGroup, "Pod" | "Deployment", rest, Some("worker")) => {
+        (DaskKind::WorkerGroup, "Pod" | "Deployment", rest, Some(COMPONENT_WORKER)) => {
             !is_dask && rest.starts_with("-worker-")
         }
         _ => false,

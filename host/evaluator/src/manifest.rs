@@ -3,8 +3,9 @@
 //!
 //! Pure: does no I/O.
 
-use dask_operator_core::gate::words;
+use dask_operator_core::labels::{self, MAX as LABEL_MAX};
 use dask_operator_core::parent::DaskKind;
+use dask_operator_core::rfc1123;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value, json};
 
@@ -49,9 +50,6 @@ const GENERATED_SUFFIX: &str = "xxxxx";
 
 /// Maximum number of characters of `metadata.generateName` that the API server uses.
 const PREFIX_MAX: usize = 58;
-
-/// Maximum number of characters of a label's value, and of the name of a label or an annotation without its domain.
-const LABEL_MAX: usize = 63;
 
 /// Type of a field of `metadata`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,8 +188,8 @@ fn check_map(of: &str, texts: &mut Map<String, Value>, findings: &mut Vec<Findin
         }
         // The domain in the name of an annotation may contain capital letters.
         let is_name = match is_labels {
-            true => is_qualified_name(name),
-            false => is_qualified_name(&name.to_ascii_lowercase()),
+            true => labels::is_key(name),
+            false => labels::is_annotation_key(name),
         };
         let path = match is_name {
             true => format!("metadata.{of}.{name}"),
@@ -206,7 +204,7 @@ fn check_map(of: &str, texts: &mut Map<String, Value>, findings: &mut Vec<Findin
         }
         if let Some(message) = string_error(value) {
             findings.push(finding(Severity::Error, &path, message));
-        } else if let Some(text) = value.as_str().filter(|text| is_labels && !is_label_value(text)) {
+        } else if let Some(text) = value.as_str().filter(|text| is_labels && !labels::is_value(text)) {
             let message = format!(
                 "`{text}` can't be the value of a label, which has letters, digits, `-`, `_` and `.`, {LABEL_MAX} at most: \
                  write it as an annotation"
@@ -214,16 +212,6 @@ fn check_map(of: &str, texts: &mut Map<String, Value>, findings: &mut Vec<Findin
             findings.push(finding(Severity::Error, &path, message));
         }
     }
-}
-
-/// Returns true if `text` is a valid name of a label. The type of a condition has the same syntax.
-fn is_qualified_name(text: &str) -> bool {
-    words::is_condition_type(text)
-}
-
-/// Returns true if `text` is a valid value of a label.
-fn is_label_value(text: &str) -> bool {
-    text.is_empty() || (!text.contains('/') && is_qualified_name(text))
 }
 
 /// Checks the name of an object and of its namespace.
@@ -237,13 +225,13 @@ fn check_names(metadata: &Map<String, Value>, findings: &mut Vec<Finding>) {
         (None, Some(prefix)) => ("metadata.generateName", generated_name(prefix, 1)),
         (None, None) => ("metadata.name", String::new()),
     };
-    if !name.is_empty() && !words::is_subdomain(&name) {
+    if !name.is_empty() && !rfc1123::is_subdomain(&name) {
         let message = format!(
             "`{name}` is no name of an object: write at most 253 of a-z, 0-9, - and ., with a letter or digit at both ends"
         );
         findings.push(finding(Severity::Error, field, message));
     }
-    if let Some(namespace) = text("namespace").filter(|namespace| !words::is_label(namespace)) {
+    if let Some(namespace) = text("namespace").filter(|namespace| !rfc1123::is_label(namespace)) {
         let message = format!(
             "`{namespace}` is no name of a namespace: write at most 63 of a-z, 0-9 and -, with a letter or digit at both ends"
         );

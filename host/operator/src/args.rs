@@ -179,7 +179,7 @@ pub(crate) enum LogFormat {
 }
 
 fn namespace(text: &str) -> Result<String, String> {
-    if dask_operator_core::gate::words::is_label(text) {
+    if dask_operator_core::rfc1123::is_label(text) {
         Ok(text.to_owned())
     } else {
         Err("name one namespace (patterns are not understood); repeat the argument for more".into())

@@ -5,6 +5,7 @@ mod exports;
 use std::fmt;
 use std::sync::Arc;
 
+use dask_operator_core::rfc1123;
 use wasmtime::component::{ComponentExportIndex, Lift, Lower};
 
 use crate::call::{Caller, Function};
@@ -427,7 +428,7 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
             |raw: &RawDescription| json::schema(&raw.settings_schema),
         )
         .map_err(Unfit::Call)?;
-    if !is_name(&raw.name) {
+    if !rfc1123::is_label(&raw.name) {
         return Err(Unfit::Description(format!(
             "its name is {:?}; a name consists of lower-case letters, digits and hyphens, starts and ends with a \
              letter or digit, and has at most 63 of them",
@@ -471,16 +472,6 @@ fn observed_bytes(observation: &Observation) -> usize {
             + RECORD_BYTES
     };
     objects.map(bytes).sum()
-}
-
-/// Returns whether `name` is a DNS label, as names in Kubernetes are.
-fn is_name(name: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    name.len() <= 63
-        && name.bytes().all(inner)
-        && !name.is_empty()
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 /// Returns the beginning of a text, at most 80 bytes.

@@ -4,10 +4,6 @@ use dask_operator_plugin::prelude::*;
 
 use crate::decision::Seconds;
 
-/// Annotation with the time until which nothing is scaled, in seconds since 1970, with a fraction. dask-kubernetes writes it
-/// on the autoscaler after each change. This operator only reads it.
-pub(crate) const ANNOTATION: &str = "kubernetes.dask.org/cooldown-until";
-
 /// Parses the annotation's value, rounded up to a whole second. `None` if it is not a time.
 pub(crate) fn read(value: &Value) -> Option<Seconds> {
     let seconds: f64 = value.as_str()?.trim().parse().ok()?;

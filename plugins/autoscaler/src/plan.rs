@@ -1,5 +1,6 @@
 //! The plan of an autoscaler: its status, conditions, events and scale requests.
 
+use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names, scheduler, time};
 use dask_operator_plugin::prelude::*;
@@ -154,7 +155,7 @@ fn scaling(
         now: observation.now.div_euclid(1000),
         current,
         demand,
-        cooldown_until: cooldown::read(&parent.object["metadata"]["annotations"][cooldown::ANNOTATION]),
+        cooldown_until: cooldown::read(&parent.object["metadata"]["annotations"][ANNOTATION_COOLDOWN_UNTIL]),
     };
     let decision = decision::decide(&policy, &input, &before.state(group));
     let replicas = decision.replicas;

@@ -1,9 +1,9 @@
 //! Conditions and events of an autoscaler. No message changes with time alone.
 
+use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
-use crate::cooldown;
 use crate::decision::{Decision, Demand, Direction, Limited, Policy, Wait};
 use crate::status::text;
 
@@ -102,7 +102,7 @@ pub(crate) fn able(decision: &Decision) -> Condition {
             let message = format!(
                 "nothing is scaled until {}, as the annotation {} says",
                 text(*until),
-                cooldown::ANNOTATION
+                ANNOTATION_COOLDOWN_UNTIL
             );
             ("CoolDown".to_owned(), message)
         }

@@ -1,6 +1,7 @@
 //! Validation of a `DaskAutoscaler`.
 
 use dask_operator_plugin::dask::checks::Checks;
+use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::prelude::*;
 
 use crate::{cooldown, policy};
@@ -60,12 +61,15 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     for (field, example) in [("scaleUp", "100%"), ("scaleDown", "25%")] {
         pace(&mut checks, &spec[field], &format!("spec.{field}"), example);
     }
-    let annotation = &object["metadata"]["annotations"][cooldown::ANNOTATION];
+    let annotation = &object["metadata"]["annotations"][ANNOTATION_COOLDOWN_UNTIL];
     if !annotation.is_null() && cooldown::read(annotation).is_none() {
         let message = format!(
             "{annotation} is no time, so that nothing waits for it: write seconds since 1970, as \"1767225600.0\""
         );
-        checks.warning(format!("metadata.annotations.{}", cooldown::ANNOTATION), message);
+        checks.warning(
+            format!("metadata.annotations.{}", ANNOTATION_COOLDOWN_UNTIL),
+            message,
+        );
     }
     checks.into_findings()
 }
@@ -196,7 +200,7 @@ mod tests {
     fn warns_about_an_invalid_annotation() {
         let object = |text: &str| {
             json!({
-                "metadata": {"annotations": {cooldown::ANNOTATION: text}},
+                "metadata": {"annotations": {ANNOTATION_COOLDOWN_UNTIL: text}},
                 "spec": {"cluster": "c", "maximum": 2},
             })
         };

@@ -1,6 +1,8 @@
 //! The default worker group of a cluster, and the summary of all its groups.
 
-use dask_operator_plugin::dask::metadata::{self, CLUSTER_NAME, CLUSTER_REPLICAS, COMPONENT, Metadata};
+use dask_operator_plugin::dask::metadata::{
+    self, ANNOTATION_CLUSTER_REPLICAS, COMPONENT_WORKER_GROUP, LABEL_CLUSTER, LABEL_COMPONENT, Metadata,
+};
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names};
 use dask_operator_plugin::prelude::*;
@@ -210,10 +212,13 @@ fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings)
     worker["replicas"] = json!(resource::passed_on_replicas(wanted, existing));
     let mut metadata = Metadata::of(cluster.object, &settings.ignored())
         .below(Metadata::embedded(cluster.spec["worker"].get("metadata")))
-        .reserved(&[(CLUSTER_NAME, cluster.name), (COMPONENT, "workergroup")]);
+        .reserved(&[
+            (LABEL_CLUSTER, cluster.name),
+            (LABEL_COMPONENT, COMPONENT_WORKER_GROUP),
+        ]);
     metadata
         .annotations
-        .insert(CLUSTER_REPLICAS.to_owned(), wanted.to_string());
+        .insert(ANNOTATION_CLUSTER_REPLICAS.to_owned(), wanted.to_string());
     let mut spec = json!({"cluster": cluster.name});
     spec["worker"] = worker;
     resource::object(&metadata, spec)

@@ -1,7 +1,7 @@
 //! The scheduler: at most one exists at a time, and a lost one is replaced and reported.
 
 use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
-use dask_operator_plugin::dask::metadata::{Metadata, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{ANNOTATION_TEMPLATE_HASH, Metadata};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::workload::DeploymentState;
@@ -116,7 +116,7 @@ impl Scheduler {
         let pod = Pod::of(observed)?;
         // For other templates the back-off does not apply, because the present one may fix the problem.
         let is_present = pod
-            .annotation(TEMPLATE_HASH)
+            .annotation(ANNOTATION_TEMPLATE_HASH)
             .is_none_or(|hash| hash == template.hash);
         let early = EarlyEnd::of(&pod).filter(|_| is_present && !pod.terminating);
         let (backoff, is_news) = Backoff::after(status, &early, now).unzip();

@@ -1,7 +1,9 @@
 //! The template of the scheduler, and its hash.
 
 use dask_operator_plugin::dask::hash;
-use dask_operator_plugin::dask::metadata::{self, Metadata, RESTARTED_AT, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{
+    self, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
+};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
@@ -26,7 +28,7 @@ impl<'a> Template<'a> {
     /// Reads the template from a cluster, after defaulting.
     pub(crate) fn of(cluster: &Resource<'a>, inherited: &Metadata, now: Timestamp) -> Self {
         let mut metadata = inherited.clone();
-        let restarted_at = inherited.annotations.get(RESTARTED_AT);
+        let restarted_at = inherited.annotations.get(ANNOTATION_RESTARTED_AT);
         let restarted_at = restarted_at
             .and_then(|time| time::parse(time))
             .filter(|time| *time <= now);
@@ -61,11 +63,11 @@ impl<'a> Template<'a> {
         let mut metadata = self.metadata();
         metadata
             .annotations
-            .insert(TEMPLATE_HASH.to_owned(), self.hash.clone());
+            .insert(ANNOTATION_TEMPLATE_HASH.to_owned(), self.hash.clone());
         if let Some(time) = self.restarted_at {
             metadata
                 .annotations
-                .insert(RESTARTED_AT.to_owned(), time::format_exactly(time));
+                .insert(ANNOTATION_RESTARTED_AT.to_owned(), time::format_exactly(time));
         }
         let object = settings.workload.object(&metadata, self.spec.clone(), &labels);
         DesiredChild::create(settings.workload.kind().key(name), object)

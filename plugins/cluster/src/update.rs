@@ -1,6 +1,6 @@
 //! Comparison of the scheduler with the spec of its cluster, and the action if they differ.
 
-use dask_operator_plugin::dask::metadata::{RESTARTED_AT, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
@@ -35,10 +35,11 @@ impl Update {
     ) -> Result<Self, Error> {
         let object: Value = observed.read()?;
         let metadata = &object["metadata"];
-        let hash = metadata["annotations"][TEMPLATE_HASH].as_str();
+        let hash = metadata["annotations"][ANNOTATION_TEMPLATE_HASH].as_str();
         let time = |value: &Value| value.as_str().and_then(time::parse);
         // The clock of the user who requests a restart may differ from the API server's, which sets the creation time.
-        let made_for = time(&metadata["annotations"][RESTARTED_AT]).or(time(&metadata["creationTimestamp"]));
+        let made_for =
+            time(&metadata["annotations"][ANNOTATION_RESTARTED_AT]).or(time(&metadata["creationTimestamp"]));
         let restart_requested = template
             .restarted_at
             .zip(made_for)

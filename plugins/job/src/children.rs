@@ -1,6 +1,8 @@
 //! The children of a job: its cluster, and the pod that runs its code.
 
-use dask_operator_plugin::dask::metadata::{CLUSTER_NAME, CLUSTER_REPLICAS, COMPONENT, Metadata};
+use dask_operator_plugin::dask::metadata::{
+    ANNOTATION_CLUSTER_REPLICAS, COMPONENT_RUNNER, LABEL_CLUSTER, LABEL_COMPONENT, Metadata,
+};
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{address, environment, kinds, last_words, names};
 use dask_operator_plugin::prelude::*;
@@ -15,10 +17,10 @@ pub(crate) fn cluster(job: &Resource<'_>, existing: Option<&Value>, settings: &S
     spec["worker"]["replicas"] = json!(resource::passed_on_replicas(wanted, existing));
     let mut metadata = Metadata::of(job.object, &settings.ignored())
         .below(Metadata::embedded(cluster.get("metadata")))
-        .reserved(&[(CLUSTER_NAME, job.name)]);
+        .reserved(&[(LABEL_CLUSTER, job.name)]);
     metadata
         .annotations
-        .insert(CLUSTER_REPLICAS.to_owned(), wanted.to_string());
+        .insert(ANNOTATION_CLUSTER_REPLICAS.to_owned(), wanted.to_string());
     let object = resource::object(&metadata, spec);
     DesiredChild::apply(kinds::cluster().key(job.name), object)
 }
@@ -29,7 +31,7 @@ pub(crate) fn runner(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
     let metadata = Metadata::of(job.object, &settings.ignored())
         .below(Metadata::embedded(runner.get("metadata")))
         .without_sidecar()
-        .reserved(&[(CLUSTER_NAME, job.name), (COMPONENT, "job-runner")]);
+        .reserved(&[(LABEL_CLUSTER, job.name), (LABEL_COMPONENT, COMPONENT_RUNNER)]);
     let domain = settings.cluster_domain.as_deref();
     let address = address::scheduler_address(job.name, job.namespace, &job.spec["cluster"]["spec"], domain);
     let mut pod_spec = runner["spec"].clone();

@@ -163,7 +163,7 @@ impl Simulation {
         if let Some(terminating) = self.cluster {
             let deleted = terminating.then(|| time::format(now));
             scenario = scenario.child(json!({
-                "apiVersion": kinds::DASK, "kind": "DaskCluster",
+                "apiVersion": kinds::DASK_API_VERSION, "kind": "DaskCluster",
                 "metadata": {"name": "j", "deletionTimestamp": deleted},
             }));
         }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
-use dask_operator_plugin::dask::metadata::{Metadata, RESTARTED_AT, RETIRING_SINCE, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{
+    ANNOTATION_RESTARTED_AT, ANNOTATION_RETIRING_SINCE, ANNOTATION_TEMPLATE_HASH, Metadata,
+};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::workload::DeploymentState;
 use dask_operator_plugin::dask::{kinds, time};
@@ -130,7 +132,7 @@ impl<'a> Census<'a> {
                 true => Location::Node(pod.addresses()),
                 false => Location::Own(pod.addresses()),
             };
-            let retiring_since = pod.annotation(RETIRING_SINCE).and_then(time::parse);
+            let retiring_since = pod.annotation(ANNOTATION_RETIRING_SINCE).and_then(time::parse);
             if observed.terminating {
                 census.terminating.push(Terminating {
                     observed,
@@ -145,7 +147,7 @@ impl<'a> Census<'a> {
                         .unwrap_or_else(|| Cause::reported(pod.phase(), ""));
                     // For other templates the back-off does not apply, because the present one may fix the problem.
                     let is_present = pod
-                        .annotation(TEMPLATE_HASH)
+                        .annotation(ANNOTATION_TEMPLATE_HASH)
                         .is_none_or(|hash| hash == template_hash);
                     census.lost.push(Lost {
                         observed,
@@ -163,10 +165,10 @@ impl<'a> Census<'a> {
                     may_hold_data: pod.has_run(),
                     scheduled: pod.node().is_some(),
                     created: pod.created,
-                    restarted_at: pod.annotation(RESTARTED_AT).and_then(time::parse),
+                    restarted_at: pod.annotation(ANNOTATION_RESTARTED_AT).and_then(time::parse),
                     retiring_since,
                     reinstated: false,
-                    template_hash: pod.annotation(TEMPLATE_HASH).map(str::to_owned),
+                    template_hash: pod.annotation(ANNOTATION_TEMPLATE_HASH).map(str::to_owned),
                     notice: notices.about(&pod),
                     registration: Registration::Unknown,
                     problem: pod.trouble(now),
@@ -192,10 +194,14 @@ impl<'a> Census<'a> {
                     may_hold_data: true,
                     scheduled: true,
                     created: deployment.created(),
-                    restarted_at: deployment.annotation(RESTARTED_AT).and_then(time::parse),
-                    retiring_since: deployment.annotation(RETIRING_SINCE).and_then(time::parse),
+                    restarted_at: deployment
+                        .annotation(ANNOTATION_RESTARTED_AT)
+                        .and_then(time::parse),
+                    retiring_since: deployment
+                        .annotation(ANNOTATION_RETIRING_SINCE)
+                        .and_then(time::parse),
                     reinstated: false,
-                    template_hash: deployment.annotation(TEMPLATE_HASH).map(str::to_owned),
+                    template_hash: deployment.annotation(ANNOTATION_TEMPLATE_HASH).map(str::to_owned),
                     notice: None,
                     registration: Registration::Unknown,
                     problem,

@@ -218,9 +218,10 @@ fn workers<'a>(
 /// Returns the labels and annotations of a worker that is marked as retiring. They include all those of an earlier apply,
 /// because server-side apply removes omitted fields.
 fn marked(mut metadata: Metadata, now: Timestamp) -> Metadata {
-    metadata
-        .annotations
-        .insert(metadata::RETIRING_SINCE.to_owned(), time::format_exactly(now));
+    metadata.annotations.insert(
+        metadata::ANNOTATION_RETIRING_SINCE.to_owned(),
+        time::format_exactly(now),
+    );
     metadata
 }
 

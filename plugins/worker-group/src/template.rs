@@ -1,6 +1,8 @@
 //! The template of workers, which is built once per plan and completed for each worker.
 
-use dask_operator_plugin::dask::metadata::{self, Metadata, RESTARTED_AT, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{
+    self, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
+};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{address, environment, time};
 use dask_operator_plugin::prelude::*;
@@ -42,11 +44,11 @@ impl Template {
         let mut metadata = metadata(group, cluster, settings).reserved(&labels);
         metadata
             .annotations
-            .insert(TEMPLATE_HASH.to_owned(), wanted.template_hash.clone());
+            .insert(ANNOTATION_TEMPLATE_HASH.to_owned(), wanted.template_hash.clone());
         if let Some(time) = wanted.restarted_at {
             metadata
                 .annotations
-                .insert(RESTARTED_AT.to_owned(), time::format_exactly(time));
+                .insert(ANNOTATION_RESTARTED_AT.to_owned(), time::format_exactly(time));
         }
         let object = settings.workload.object(&metadata, pod_spec, &labels);
         let pieces = json_text(&object)

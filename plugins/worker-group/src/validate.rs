@@ -1,7 +1,7 @@
 //! Validation of a `DaskWorkerGroup`.
 
 use dask_operator_plugin::dask::checks::Checks;
-use dask_operator_plugin::dask::metadata::RESTARTED_AT;
+use dask_operator_plugin::dask::metadata::ANNOTATION_RESTARTED_AT;
 use dask_operator_plugin::dask::{names, time};
 use dask_operator_plugin::prelude::*;
 
@@ -28,10 +28,10 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
             format!("workers can't move to another cluster: leave it at {old}, or make another group"),
         );
     }
-    let restarted_at = &object["metadata"]["annotations"][RESTARTED_AT];
+    let restarted_at = &object["metadata"]["annotations"][ANNOTATION_RESTARTED_AT];
     if let Some(text) = restarted_at.as_str().filter(|text| time::parse(text).is_none()) {
         checks.warning(
-            format!("metadata.annotations[{RESTARTED_AT}]"),
+            format!("metadata.annotations[{ANNOTATION_RESTARTED_AT}]"),
             format!(
                 "`{text}` is no time, so that no worker is replaced: write one like 2026-01-31T12:00:00Z"
             ),
@@ -78,7 +78,7 @@ mod tests {
         );
         assert_eq!(fields(&json!({"metadata": {"name": "g"}}), None), ["spec"]);
         let mut soon = group();
-        soon["metadata"]["annotations"] = json!({RESTARTED_AT: "now"});
+        soon["metadata"]["annotations"] = json!({ANNOTATION_RESTARTED_AT: "now"});
         assert_eq!(
             fields(&soon, None),
             ["metadata.annotations[kubernetes.dask.org/restarted-at]"]

@@ -1,6 +1,6 @@
 //! The desired state of a group.
 
-use dask_operator_plugin::dask::metadata::RESTARTED_AT;
+use dask_operator_plugin::dask::metadata::ANNOTATION_RESTARTED_AT;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
 use dask_operator_plugin::dask::{hash, time};
@@ -47,7 +47,7 @@ impl Wanted {
         let outage = Outage::of(group, scale_down, scheduler, now);
         let replicas = resource::replicas(worker) as usize;
         let restarts = [group, cluster].map(|resource| {
-            let annotation = &resource.object["metadata"]["annotations"][RESTARTED_AT];
+            let annotation = &resource.object["metadata"]["annotations"][ANNOTATION_RESTARTED_AT];
             annotation.as_str().and_then(time::parse)
         });
         let restarts = || restarts.into_iter().flatten();

@@ -113,7 +113,7 @@ fn defaulting_documented_manifests_changes_nothing() {
 }
 
 fn cluster(name: &str) -> Value {
-    json!({"apiVersion": kinds::DASK, "kind": "DaskCluster", "metadata": {"name": name}, "spec": {}})
+    json!({"apiVersion": kinds::DASK_API_VERSION, "kind": "DaskCluster", "metadata": {"name": name}, "spec": {}})
 }
 
 /// State of an existing worker.

@@ -7,7 +7,6 @@ pub mod kinds;
 mod object;
 mod refusal;
 mod rules;
-pub mod words;
 
 use std::collections::HashSet;
 
@@ -16,11 +15,13 @@ use serde_json::{Map, Value};
 pub use refusal::{Refusal, Violation};
 pub use rules::{Limits, Rules};
 
+use crate::conditions;
 use crate::draft::Draft;
 use crate::parent::{DaskKind, Parent};
 use crate::plan::{
     Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale, SchedulerRequest,
 };
+use crate::rfc1123;
 use crate::text;
 
 /// The observed state that a plan is checked against.
@@ -239,14 +240,14 @@ impl Gate<'_> {
     fn check_name(&mut self, key: &ChildKey) {
         let name = &key.name;
         if key.kind.kind == "Service" {
-            if !words::is_label(name) {
+            if !rfc1123::is_label(name) {
                 let message = format!(
                     "{name:?} is no name for a Service: write at most 63 of a-z, 0-9 and -, \
                      with a letter or digit at both ends"
                 );
                 self.refuse(Some(key), "metadata.name", message);
             }
-        } else if !words::is_subdomain(name) {
+        } else if !rfc1123::is_subdomain(name) {
             let message = format!(
                 "{name:?} is no name: write at most 253 of a-z, 0-9, - and ., with a letter or digit at both ends"
             );
@@ -311,7 +312,7 @@ impl Gate<'_> {
         for condition in conditions {
             let type_ = condition.type_.as_str();
             let at = |field: &str| format!("conditions[{type_}]{field}");
-            if !words::is_condition_type(type_) {
+            if !conditions::is_type(type_) {
                 self.refuse(None, at(""), "is no word; write a type such as SchedulerReady");
             } else if self.rules.host_conditions.contains(&type_) {
                 self.refuse(
@@ -322,7 +323,7 @@ impl Gate<'_> {
             } else if !seen.insert(type_) {
                 self.refuse(None, at(""), "stands in the plan twice; each type has one entry");
             }
-            if !words::is_reason(&condition.reason) {
+            if !conditions::is_reason(&condition.reason) {
                 let message = format!(
                     "{:?} is no word; write a reason such as AllWorkersReady",
                     condition.reason
@@ -348,7 +349,7 @@ impl Gate<'_> {
             );
         }
         for (i, event) in events.iter().take(100).enumerate() {
-            if !words::is_reason(&event.reason) {
+            if !conditions::is_reason(&event.reason) {
                 let message = format!("{:?} is no word; write a reason such as Scaled", event.reason);
                 self.refuse(None, format!("events[{i}].reason"), message);
             }

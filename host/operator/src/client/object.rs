@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER, LABEL_CLUSTER};
+use dask_operator_core::names::{
+    COMPONENT_SCHEDULER, KOPF_ANNOTATIONS, KOPF_FINALIZER, LABEL_CLUSTER, LABEL_COMPONENT,
+};
 use dask_operator_core::plan::ResourceKind;
 use kube::api::{ApiResource, ObjectMeta, Resource};
 use serde::de::{DeserializeOwned, Deserializer};
@@ -127,7 +129,7 @@ impl Object {
                 .is_some_and(|time| time.get() != "null"),
             owners: lenient::<Vec<_>>(metadata.get("ownerReferences").map(AsRef::as_ref)).into(),
             cluster_label: labels.get(LABEL_CLUSTER).cloned(),
-            component_label: labels.get("dask.org/component").cloned(),
+            component_label: labels.get(LABEL_COMPONENT).cloned(),
             spec_cluster: spec.cluster,
             node: spec.node_name.clone(),
             is_ready: status.is_ready(),
@@ -235,7 +237,7 @@ impl Object {
     #[must_use]
     pub(crate) fn scheduler_of(&self) -> Option<ClusterKey> {
         let cluster = self.cluster_label.as_deref()?;
-        (self.component_label.as_deref() == Some("scheduler"))
+        (self.component_label.as_deref() == Some(COMPONENT_SCHEDULER))
             .then(|| ClusterKey::new(&self.namespace, cluster))
     }
 }

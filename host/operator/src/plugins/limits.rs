@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use dask_operator_api::PluginLimits;
-use dask_operator_core::quantity;
+use dask_operator_core::quantity::Quantity;
 use dask_operator_runtime::Limits;
 
 use crate::plugins::error::{LoadFailure, LoadReason};
 
 /// Parses a number of bytes, such as `64Mi`; `None` if it is invalid or zero.
 pub(super) fn bytes(text: &str) -> Option<usize> {
-    let bytes = quantity::parse(text)? / 1_000_000_000;
+    let bytes = text.parse::<Quantity>().ok()?.whole();
     usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
@@ -45,7 +45,7 @@ pub(super) fn beyond(wanted: Option<&PluginLimits>, most: &Limits) -> Vec<(Strin
         return Vec::new();
     };
     let size = |text: &Option<String>, most: usize| {
-        let bytes = text.as_deref().and_then(quantity::parse)? / 1_000_000_000;
+        let bytes = text.as_deref()?.parse::<Quantity>().ok()?.whole();
         let is_within = usize::try_from(bytes).is_ok_and(|bytes| bytes <= most);
         (!is_within).then(|| format!("{}Mi", most >> 20))
     };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::names::{DASK_API_VERSION, LABEL_COMPONENT};
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::predecessor;
@@ -38,7 +38,7 @@ impl Known {
                     owner,
                     &ResourceKind::new(DASK_API_VERSION, self.parent.kind.kind()),
                     &self.parent.name,
-                    metadata["labels"]["dask.org/component"].as_str(),
+                    metadata["labels"][LABEL_COMPONENT].as_str(),
                 ))
     }
 }

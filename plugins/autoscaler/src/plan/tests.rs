@@ -8,12 +8,12 @@ use crate::DefaultAutoscaler;
 use crate::report::{ABLE_TO_SCALE, SCALING_ACTIVE, SCALING_LIMITED};
 
 fn cluster() -> Value {
-    json!({"apiVersion": kinds::DASK, "kind": "DaskCluster", "metadata": {"name": "simple"}})
+    json!({"apiVersion": kinds::DASK_API_VERSION, "kind": "DaskCluster", "metadata": {"name": "simple"}})
 }
 
 fn group(name: &str, replicas: u32) -> Value {
     json!({
-        "apiVersion": kinds::DASK, "kind": "DaskWorkerGroup", "metadata": {"name": name},
+        "apiVersion": kinds::DASK_API_VERSION, "kind": "DaskWorkerGroup", "metadata": {"name": name},
         "spec": {"worker": {"replicas": replicas}},
     })
 }
@@ -89,7 +89,7 @@ fn stays_within_minimum_and_maximum() {
 /// Returns another autoscaler of the cluster.
 fn other(name: &str, created: &str, group: Option<&str>) -> Value {
     json!({
-        "apiVersion": kinds::DASK, "kind": "DaskAutoscaler",
+        "apiVersion": kinds::DASK_API_VERSION, "kind": "DaskAutoscaler",
         "metadata": {"name": name, "creationTimestamp": created},
         "spec": {"cluster": "simple", "workerGroup": group},
     })

@@ -41,7 +41,7 @@ fn service(type_: &str, ingress: &Value) -> Value {
 
 fn group(replicas: u32, ready: u32) -> Value {
     json!({
-        "apiVersion": kinds::DASK, "kind": "DaskWorkerGroup",
+        "apiVersion": kinds::DASK_API_VERSION, "kind": "DaskWorkerGroup",
         "metadata": {"name": "simple-default", "annotations": {"kubernetes.dask.org/cluster-replicas": "2"}},
         "spec": {"worker": {"replicas": replicas}}, "status": {"replicas": replicas, "readyReplicas": ready},
     })

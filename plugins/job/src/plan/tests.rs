@@ -35,7 +35,7 @@ fn plan(scenario: &Scenario) -> Outcome {
 }
 
 fn cluster() -> Value {
-    json!({"apiVersion": kinds::DASK, "kind": "DaskCluster", "metadata": {"name": "j"}})
+    json!({"apiVersion": kinds::DASK_API_VERSION, "kind": "DaskCluster", "metadata": {"name": "j"}})
 }
 
 fn runner(status: Value) -> Value {

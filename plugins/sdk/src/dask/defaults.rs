@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::checks::{misspelt_containers, misspelt_image};
 use super::main_container::{self, Role};
-use super::metadata::{CLUSTER_NAME, COMPONENT};
+use super::metadata::{LABEL_CLUSTER, LABEL_COMPONENT};
 
 /// Default image if neither the manifest nor the settings contain one.
 pub const IMAGE: &str = "ghcr.io/dask/dask:latest";
@@ -268,7 +268,7 @@ fn service(service: &mut Value, cluster: &str, [comm, dashboard]: [bool; 2]) {
         member(
             service,
             "selector",
-            || json!({CLUSTER_NAME: cluster, COMPONENT: "scheduler"}),
+            || json!({LABEL_CLUSTER: cluster, LABEL_COMPONENT: "scheduler"}),
         );
     }
     if is_left_out(service, "ports")
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(scheduler["readinessProbe"]["httpGet"]["port"], "http-dashboard");
         assert_eq!(
             spec["scheduler"]["service"]["selector"],
-            json!({CLUSTER_NAME: "c", COMPONENT: "scheduler"})
+            json!({LABEL_CLUSTER: "c", LABEL_COMPONENT: "scheduler"})
         );
         assert_eq!(spec["scheduler"]["service"]["ports"][0]["name"], "tcp-comm");
     }

@@ -2,8 +2,7 @@
 
 use crate::contract::ResourceKind;
 
-/// API version of the Dask resources.
-pub const DASK: &str = "kubernetes.dask.org/v1";
+pub use dask_operator_kubernetes::names::DASK_API_VERSION;
 
 /// `v1` `Pod`.
 pub fn pod() -> ResourceKind {
@@ -27,15 +26,15 @@ pub fn node() -> ResourceKind {
 
 /// `DaskCluster`.
 pub fn cluster() -> ResourceKind {
-    ResourceKind::new(DASK, "DaskCluster")
+    ResourceKind::new(DASK_API_VERSION, "DaskCluster")
 }
 
 /// `DaskWorkerGroup`.
 pub fn worker_group() -> ResourceKind {
-    ResourceKind::new(DASK, "DaskWorkerGroup")
+    ResourceKind::new(DASK_API_VERSION, "DaskWorkerGroup")
 }
 
 /// `DaskAutoscaler`.
 pub fn autoscaler() -> ResourceKind {
-    ResourceKind::new(DASK, "DaskAutoscaler")
+    ResourceKind::new(DASK_API_VERSION, "DaskAutoscaler")
 }

@@ -2,29 +2,16 @@
 
 use std::collections::BTreeMap;
 
+pub use dask_operator_kubernetes::names::{
+    ANNOTATION_CLUSTER_REPLICAS, ANNOTATION_COOLDOWN_UNTIL, ANNOTATION_RESTARTED_AT,
+    ANNOTATION_RETIRING_SINCE, ANNOTATION_TEMPLATE_HASH, COMPONENT_RUNNER, COMPONENT_SCHEDULER,
+    COMPONENT_WORKER, COMPONENT_WORKER_GROUP, LABEL_CLUSTER, LABEL_COMPONENT, LABEL_WORKER_GROUP,
+};
 use serde_json::{Map, Value, json};
 
-/// Label with the name of the cluster that an object belongs to.
-pub const CLUSTER_NAME: &str = "dask.org/cluster-name";
-/// Label with the name of the worker group that an object belongs to.
-pub const WORKERGROUP_NAME: &str = "dask.org/workergroup-name";
-/// Label with the component that an object is: `scheduler`, `worker`, `workergroup` or `job-runner`.
-pub const COMPONENT: &str = "dask.org/component";
 /// Label that turns Istio's sidecar injection on or off. Dask's workers connect to each other by pod IP, which does not work
 /// through the sidecar.
 pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
-/// Annotation of a default worker group, and of a job's cluster: the number of workers that was last passed on from the
-/// owner.
-pub const CLUSTER_REPLICAS: &str = "kubernetes.dask.org/cluster-replicas";
-
-/// Annotation of a worker that is being retired, with the start time (RFC 3339). Its data is moved to other workers, then
-/// the worker is deleted. It does not count as a replica.
-pub const RETIRING_SINCE: &str = "kubernetes.dask.org/retiring-since";
-/// Annotation of a scheduler or worker: a hash of its template, for detecting changes.
-pub const TEMPLATE_HASH: &str = "kubernetes.dask.org/template-hash";
-
-/// Annotation of a worker group or a cluster with a time (RFC 3339): workers that were created before it are replaced.
-pub const RESTARTED_AT: &str = "kubernetes.dask.org/restarted-at";
 
 /// Prefixes of labels and annotations that tools use for themselves: kopf, kubectl and its apply sets, Helm, Argo CD, Flux,
 /// Rancher, kapp, kpt, Pulumi, Skaffold. They describe the object that they are on and not its children. A tool that finds
@@ -97,7 +84,7 @@ impl Metadata {
             .retain(|name, _| !has_prefix(name, &ignored.labels));
         metadata
             .annotations
-            .retain(|name, _| name != CLUSTER_REPLICAS && !has_prefix(name, &ignored.annotations));
+            .retain(|name, _| name != ANNOTATION_CLUSTER_REPLICAS && !has_prefix(name, &ignored.annotations));
         metadata
     }
 
@@ -188,15 +175,15 @@ pub fn marks_of_tools() -> Vec<String> {
 /// Returns the labels that every worker pod has.
 pub fn worker_labels<'a>(cluster: &'a str, group: &'a str) -> [(&'a str, &'a str); 3] {
     [
-        (CLUSTER_NAME, cluster),
-        (COMPONENT, "worker"),
-        (WORKERGROUP_NAME, group),
+        (LABEL_CLUSTER, cluster),
+        (LABEL_COMPONENT, COMPONENT_WORKER),
+        (LABEL_WORKER_GROUP, group),
     ]
 }
 
 /// Returns the labels that every scheduler's pod and Service have.
 pub fn scheduler_labels(cluster: &str) -> [(&str, &str); 2] {
-    [(CLUSTER_NAME, cluster), (COMPONENT, "scheduler")]
+    [(LABEL_CLUSTER, cluster), (LABEL_COMPONENT, COMPONENT_SCHEDULER)]
 }
 
 /// Formats labels as the label selector in `status.selector`: `a=b,c=d`.
@@ -215,14 +202,14 @@ mod tests {
     fn example() -> Value {
         json!({"metadata": {
             "labels": {
-                "team": "a", "app.kubernetes.io/instance": "x", COMPONENT: "mine",
+                "team": "a", "app.kubernetes.io/instance": "x", LABEL_COMPONENT: "mine",
                 "helm.sh/chart": "x-1.2.3", "applyset.kubernetes.io/part-of": "y",
             },
             "annotations": {
                 "note": "n",
                 "kopf.zalando.org/last-handled-configuration": "{}",
                 "kubectl.kubernetes.io/last-applied-configuration": "{}",
-                CLUSTER_REPLICAS: "3",
+                ANNOTATION_CLUSTER_REPLICAS: "3",
             },
         }})
     }
@@ -243,7 +230,7 @@ mod tests {
         assert_eq!(metadata.annotations.keys().collect::<Vec<_>>(), ["note"]);
         assert_eq!(
             metadata.labels.keys().collect::<Vec<_>>(),
-            ["app.kubernetes.io/instance", COMPONENT, "team"],
+            ["app.kubernetes.io/instance", LABEL_COMPONENT, "team"],
             "selectors of users can refer to the other labels"
         );
     }
@@ -251,18 +238,18 @@ mod tests {
     #[test]
     fn later_sources_take_precedence() {
         let worker = Metadata::embedded(Some(
-            &json!({"labels": {"team": "b", COMPONENT: "x", ISTIO_INJECT: "true"}}),
+            &json!({"labels": {"team": "b", LABEL_COMPONENT: "x", ISTIO_INJECT: "true"}}),
         ));
         let merged = Metadata::of(&example(), &Ignored::default())
             .below(worker)
             .without_sidecar()
-            .reserved(&[(COMPONENT, "worker")]);
+            .reserved(&[(LABEL_COMPONENT, "worker")]);
         assert_eq!(
             merged.labels["team"], "b",
             "the part takes precedence over the object"
         );
         assert_eq!(
-            merged.labels[COMPONENT], "worker",
+            merged.labels[LABEL_COMPONENT], "worker",
             "reserved labels take precedence"
         );
         assert_eq!(

@@ -11,7 +11,6 @@ pub mod defaults;
 pub mod environment;
 pub mod hash;
 pub mod kinds;
-pub mod labels;
 pub mod last_words;
 pub mod main_container;
 pub mod metadata;
@@ -25,3 +24,5 @@ mod start;
 pub mod time;
 pub mod update;
 pub mod workload;
+
+pub use dask_operator_kubernetes::labels;

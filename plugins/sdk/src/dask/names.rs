@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 
+use dask_operator_kubernetes::names::{DEFAULT_GROUP, RUNNER, SCHEDULER};
+use dask_operator_kubernetes::{labels, rfc1123};
 use serde_json::Value;
 
 /// Maximum length of a cluster's name: a Service's name can have 63 characters, and the longest suffix is `-scheduler`.
 pub const CLUSTER_NAME_MAX: usize = 53;
-
-/// Maximum length of a label value, in characters.
-pub const LABEL_VALUE_MAX: usize = 63;
 
 /// Returns the name of an object, or a placeholder of the same form if the API server is going to generate it from
 /// `metadata.generateName`.
@@ -22,17 +21,17 @@ pub fn of(object: &Value) -> String {
 
 /// Returns the name of the scheduler's Pod (or Deployment) and Service.
 pub fn scheduler(cluster: &str) -> String {
-    format!("{cluster}-scheduler")
+    format!("{cluster}{SCHEDULER}")
 }
 
 /// Returns the name of a cluster's default worker group.
 pub fn default_group(cluster: &str) -> String {
-    format!("{cluster}-default")
+    format!("{cluster}{DEFAULT_GROUP}")
 }
 
 /// Returns the name of the Pod that runs a job's code.
 pub fn runner(job: &str) -> String {
-    format!("{job}-runner")
+    format!("{job}{RUNNER}")
 }
 
 /// Returns the problem with the name of a `DaskCluster` or `DaskJob`, which becomes part of a Service's name. `None` if the
@@ -45,7 +44,7 @@ pub fn wrong_cluster_name(kind: &str, name: &str) -> Option<String> {
             name.len()
         ));
     }
-    if is_name(name) {
+    if rfc1123::is_label(name) {
         return None;
     }
     Some(format!(
@@ -57,28 +56,22 @@ pub fn wrong_cluster_name(kind: &str, name: &str) -> Option<String> {
 /// Returns the problem with the name of a `DaskWorkerGroup`, which becomes the prefix of its pods' names and a label value.
 /// `None` if the name is valid.
 pub fn wrong_group_name(name: &str) -> Option<String> {
-    if name.len() > LABEL_VALUE_MAX {
+    if name.len() > labels::MAX {
         return Some(format!(
-            "the name of a DaskWorkerGroup can have {LABEL_VALUE_MAX} characters at most, because its pods carry it \
+            "the name of a DaskWorkerGroup can have {} characters at most, because its pods carry it \
              as a label, and `{name}` has {}: choose a shorter one",
+            labels::MAX,
             name.len()
         ));
     }
     // The API server reports an object without a name.
-    if name.is_empty() || name.split('.').all(is_name) {
+    if name.is_empty() || rfc1123::is_subdomain(name) {
         return None;
     }
     Some(format!(
         "the name of a DaskWorkerGroup consists of lower case letters, digits, `-` and `.`, and begins and ends with a \
          letter or digit: `{name}` does not, write one like `my-cluster-highmem`"
     ))
-}
-
-/// Returns whether a word consists of lower case letters, digits and `-`, without `-` at either end.
-fn is_name(word: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let edge = |c: Option<char>| c.is_some_and(|c| c != '-' && inner(c));
-    edge(word.chars().next()) && edge(word.chars().last()) && word.chars().all(inner)
 }
 
 /// Infinite iterator of names for new workers of a group: `<group>-worker-<10 hexadecimal digits>`.

@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::metadata::COMPONENT;
+use super::metadata::{COMPONENT_RUNNER, COMPONENT_SCHEDULER, COMPONENT_WORKER, LABEL_COMPONENT};
 
 /// The role of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +43,10 @@ impl Role {
     /// Returns the role of a planned or observed object from its label `dask.org/component`. Returns `None` for objects that
     /// are not pods.
     pub fn of(object: &Value) -> Option<Self> {
-        match object["metadata"]["labels"][COMPONENT].as_str()? {
-            "scheduler" => Some(Self::Scheduler),
-            "worker" => Some(Self::Worker),
-            "job-runner" => Some(Self::Runner),
+        match object["metadata"]["labels"][LABEL_COMPONENT].as_str()? {
+            COMPONENT_SCHEDULER => Some(Self::Scheduler),
+            COMPONENT_WORKER => Some(Self::Worker),
+            COMPONENT_RUNNER => Some(Self::Runner),
             _ => None,
         }
     }
@@ -225,7 +225,7 @@ mod tests {
         *pod_spec_mut("Deployment", &mut deployment).expect("a pod spec") = json!({"a": 2});
         assert_eq!(deployment["spec"]["template"]["spec"]["a"], 2);
         assert_eq!(pod_spec_mut("Service", &mut json!({"spec": {}})), None);
-        let labels = json!({"metadata": {"labels": {COMPONENT: "job-runner"}}});
+        let labels = json!({"metadata": {"labels": {LABEL_COMPONENT: "job-runner"}}});
         assert_eq!(Role::of(&labels), Some(Role::Runner));
         assert_eq!(Role::of(&json!({})), None);
     }

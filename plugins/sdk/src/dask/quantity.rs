@@ -1,61 +1,21 @@
-//! Quantities of Kubernetes, such as `500m`, `4Gi` and `1e3`. Pure.
+//! Quantities of Kubernetes in manifests, such as `500m`, `4Gi` and `1e3`, and in messages.
 
+pub use dask_operator_kubernetes::quantity::{ParseError, Quantity};
 use serde_json::Value;
 
-/// Suffixes of multiples, with their factor.
-const SUFFIXES: [(&str, f64); 11] = [
-    ("", 1.0),
-    ("k", 1e3),
-    ("M", 1e6),
-    ("G", 1e9),
-    ("T", 1e12),
-    ("Ki", 1024.0),
-    ("Mi", 1024.0 * 1024.0),
-    ("Gi", 1024.0 * 1024.0 * 1024.0),
-    ("Ti", 1024.0 * 1024.0 * 1024.0 * 1024.0),
-    ("P", 1e15),
-    ("Pi", 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0),
-];
-
-/// Suffixes of fractions, with their divisor.
-const PARTS: [(&str, f64); 3] = [("n", 1e9), ("u", 1e6), ("m", 1e3)];
-
-/// Returns the value of a quantity, exact enough for comparisons. Returns `None` if it is not a quantity.
-pub fn amount(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => {
-            let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-            let (number, suffix) = text.split_at(end);
-            if number.is_empty() || !number.bytes().all(|c| c.is_ascii_digit() || b".+-".contains(&c)) {
-                return None;
-            }
-            let number: f64 = number.parse().ok()?;
-            // Division rounds a thousandth to the same value as the decimal notation: `700m` is `0.7`.
-            let part = PARTS.iter().find(|(name, _)| *name == suffix);
-            if let Some((_, parts)) = part {
-                return Some(number / parts);
-            }
-            let scale = SUFFIXES
-                .iter()
-                .find(|(name, _)| *name == suffix)
-                .map(|(_, scale)| *scale);
-            scale.or_else(|| exponent(suffix)).map(|scale| number * scale)
-        }
-        _ => None,
-    }
-}
-
-/// Returns the factor of an exponent, such as `e3` or `E-6`. `E` and `Ei` are suffixes.
-fn exponent(suffix: &str) -> Option<f64> {
-    match suffix {
-        "E" => Some(1e18),
-        "Ei" => Some(1024_f64.powi(6)),
-        _ => suffix
-            .strip_prefix(['e', 'E'])?
-            .parse()
-            .ok()
-            .map(|power: i32| 10_f64.powi(power)),
+/// Returns the amount of a quantity in a manifest, which is a text or a number. Returns `None` if it is not a quantity. As in
+/// the API server, an amount that is too large counts as the largest one.
+pub fn amount(value: &Value) -> Option<Quantity> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    match text.parse() {
+        Ok(quantity) => Some(quantity),
+        Err(ParseError::OutOfRange) if text.starts_with('-') => Some(Quantity::MIN),
+        Err(ParseError::OutOfRange) => Some(Quantity::MAX),
+        Err(ParseError::Invalid) => None,
     }
 }
 
@@ -130,25 +90,28 @@ mod tests {
     }
 
     #[test]
-    fn parses_quantities() {
-        let cases = [
-            (json!(2), Some(2.0)),
-            (json!("2"), Some(2.0)),
-            (json!("500m"), Some(0.5)),
-            (json!("700m"), Some(0.7)),
-            (json!("1150m"), Some(1.15)),
-            (json!("2550000u"), Some(2.55)),
-            (json!("1.5Gi"), Some(1.5 * 1024.0 * 1024.0 * 1024.0)),
-            (json!("1e3"), Some(1000.0)),
-            (json!("2E"), Some(2e18)),
+    fn reads_texts_and_numbers() {
+        let quantity = |text: &str| text.parse().ok();
+        for (value, expected) in [
+            (json!(2), quantity("2")),
+            (json!("2"), quantity("2")),
+            (json!(0.7), quantity("700m")),
+            (json!(-1), quantity("-1")),
+            (json!(1e18), quantity("1E")),
+            (json!("500m"), quantity("0.5")),
+            (json!("1.5Gi"), quantity("1536Mi")),
+            (json!("2E"), quantity("2e18")),
+            (json!(1e300), Some(Quantity::MAX)),
+            (json!("1e99999"), Some(Quantity::MAX)),
+            (json!("-1e99999"), Some(Quantity::MIN)),
             (json!("4GB"), None),
             (json!("4 Gi"), None),
             (json!("lots"), None),
             (json!(""), None),
             (json!(null), None),
-        ];
-        for (value, expected) in cases {
+        ] {
             assert_eq!(amount(&value), expected, "{value}");
+            assert!(expected.is_some() || !value.is_number());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::metadata::{CLUSTER_REPLICAS, Metadata};
+use super::metadata::{ANNOTATION_CLUSTER_REPLICAS, Metadata};
 
 /// The fields of a Dask resource that every component reads.
 #[derive(Debug)]
@@ -62,11 +62,11 @@ pub fn replicas(worker: &Value) -> u32 {
 }
 
 /// Returns the number of workers of a child whose owner has `wanted` workers: the default group of a cluster, or the cluster
-/// of a job. The owner's number is passed on when it differs from the one in the child's annotation [`CLUSTER_REPLICAS`];
+/// of a job. The owner's number is passed on when it differs from the one in the child's annotation [`ANNOTATION_CLUSTER_REPLICAS`];
 /// otherwise the child can be scaled on its own. A child without the annotation, from an earlier operator, keeps its number.
 pub fn passed_on_replicas(wanted: u32, existing: Option<&Value>) -> u32 {
     let Some(child) = existing else { return wanted };
-    let passed_on = child["metadata"]["annotations"][CLUSTER_REPLICAS].as_str();
+    let passed_on = child["metadata"]["annotations"][ANNOTATION_CLUSTER_REPLICAS].as_str();
     match passed_on {
         Some(passed_on) if passed_on != wanted.to_string() => wanted,
         _ => replicas(&child["spec"]["worker"]),
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn replicas_are_passed_on_only_when_they_change() {
-        let child = |passed_on: Option<&str>, replicas: u32| json!({"metadata": {"annotations": {CLUSTER_REPLICAS: passed_on}}, "spec": {"worker": {"replicas": replicas}}});
+        let child = |passed_on: Option<&str>, replicas: u32| json!({"metadata": {"annotations": {ANNOTATION_CLUSTER_REPLICAS: passed_on}}, "spec": {"worker": {"replicas": replicas}}});
         assert_eq!(passed_on_replicas(3, None), 3, "a new child");
         assert_eq!(
             passed_on_replicas(3, Some(&child(Some("3"), 7))),

@@ -444,7 +444,7 @@ fn drains_deployments() {
 #[test]
 fn an_unnamed_worker_may_be_in_any_deployment() {
     let mut deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "status": {"readyReplicas": 1}});
-    deployment["metadata"]["annotations"] = json!({metadata::RETIRING_SINCE: time::format(START)});
+    deployment["metadata"]["annotations"] = json!({metadata::ANNOTATION_RETIRING_SINCE: time::format(START)});
     let nameless = |after| {
         let mut facts = facts(after, &[("y", 0, 0)]);
         facts.workers[0].name = facts.workers[0].address.clone();

@@ -17,7 +17,7 @@ use crate::plan::CLUSTER_RETRY;
 
 fn cluster() -> Value {
     json!({
-        "apiVersion": kinds::DASK, "kind": "DaskCluster",
+        "apiVersion": kinds::DASK_API_VERSION, "kind": "DaskCluster",
         "metadata": {"name": "simple", "labels": {"team": "cluster", "from": "cluster"}},
         "spec": {},
     })
@@ -58,7 +58,8 @@ fn pending() -> Value {
 /// Returns a running pod that was marked as retiring this many milliseconds after the start.
 fn marked(name: &str, after: i64) -> Value {
     let mut pod = pod(name, running());
-    pod["metadata"]["annotations"] = json!({metadata::RETIRING_SINCE: time::format_exactly(START + after)});
+    pod["metadata"]["annotations"] =
+        json!({metadata::ANNOTATION_RETIRING_SINCE: time::format_exactly(START + after)});
     pod
 }
 

@@ -5,7 +5,7 @@ use super::*;
 /// Returns a worker with this template hash.
 fn made(name: &str, hash: &str, status: Value) -> Value {
     let mut pod = pod(name, status);
-    pod["metadata"]["annotations"] = json!({metadata::TEMPLATE_HASH: hash});
+    pod["metadata"]["annotations"] = json!({metadata::ANNOTATION_TEMPLATE_HASH: hash});
     pod
 }
 
@@ -17,7 +17,7 @@ fn hash(scenario: &Scenario) -> String {
     let plan = plan(&more);
     let name = with_action(&plan, "create").pop().expect("new worker");
     let pod = plan.object("Pod", &name).expect("pod");
-    pod["metadata"]["annotations"][metadata::TEMPLATE_HASH]
+    pod["metadata"]["annotations"][metadata::ANNOTATION_TEMPLATE_HASH]
         .as_str()
         .expect("hash")
         .to_owned()
@@ -221,8 +221,8 @@ fn a_stuck_worker_is_replaced_before_it_is_gone() {
     let new = with_action(&replaces, "create").pop().expect("new worker");
     let known: Vec<(&str, u32, u64)> = known.into_iter().chain([(new.as_str(), 0, 0)]).collect();
     let base = change(group(3), json!(null));
-    let mark = json!({metadata::TEMPLATE_HASH: "other",
-        metadata::RETIRING_SINCE: time::format_exactly(START)});
+    let mark = json!({metadata::ANNOTATION_TEMPLATE_HASH: "other",
+        metadata::ANNOTATION_RETIRING_SINCE: time::format_exactly(START)});
     let mut leaving = pod("old-00", running());
     leaving["metadata"]["annotations"] = mark;
     let scenario = base
@@ -247,7 +247,7 @@ fn a_long_rollout_loses_no_results() {
     let unschedulable = json!({"phase": "Pending", "conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
     let mut leaving = marked("old-00", 0);
-    leaving["metadata"]["annotations"][metadata::TEMPLATE_HASH] = json!("other");
+    leaving["metadata"]["annotations"][metadata::ANNOTATION_TEMPLATE_HASH] = json!("other");
     let scenario = base
         .clone()
         .child(leaving)
@@ -417,7 +417,8 @@ fn workers_without_a_hash_are_left_alone_until_a_restart_is_requested() {
         ("2026-01-01T00:00:05Z", "apply Pod a"),
         ("2025-12-31T00:00:00Z", "keep Pod a"),
     ] {
-        let annotations = json!({"annotations": {metadata::RESTARTED_AT: restarted_at}, "name": "simple"});
+        let annotations =
+            json!({"annotations": {metadata::ANNOTATION_RESTARTED_AT: restarted_at}, "name": "simple"});
         let group = scenario
             .clone()
             .change(|group| group["metadata"]["annotations"] = annotations["annotations"].clone());
@@ -429,7 +430,7 @@ fn workers_without_a_hash_are_left_alone_until_a_restart_is_requested() {
             [expected]
         );
     }
-    let later = json!({metadata::RESTARTED_AT: "2026-01-01T00:01:00Z"});
+    let later = json!({metadata::ANNOTATION_RESTARTED_AT: "2026-01-01T00:01:00Z"});
     let later = plan(&scenario.change(|group| group["metadata"]["annotations"] = later));
     assert_eq!(
         (later.summary(), later.0.requeue_after),
@@ -520,14 +521,16 @@ fn applies_changed_labels_to_existing_workers() {
 #[test]
 fn a_worker_created_for_a_restart_is_up_to_date() {
     let restarted = |time: &str| {
-        group(1).change(|group| group["metadata"]["annotations"] = json!({metadata::RESTARTED_AT: time}))
+        group(1).change(|group| {
+            group["metadata"]["annotations"] = json!({metadata::ANNOTATION_RESTARTED_AT: time})
+        })
     };
     let scenario = restarted("2026-01-01T00:05:00Z").after(600_000);
     let first = plan(&scenario);
     let name = first.0.children[0].key.name.clone();
     let mut worker = first.object("Pod", &name).expect("worker");
     assert_eq!(
-        worker["metadata"]["annotations"][metadata::RESTARTED_AT],
+        worker["metadata"]["annotations"][metadata::ANNOTATION_RESTARTED_AT],
         "2026-01-01T00:05:00.000Z"
     );
     worker["apiVersion"] = json!("v1");

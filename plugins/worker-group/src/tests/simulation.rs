@@ -29,7 +29,7 @@ struct SimulatedPod {
 
 impl SimulatedPod {
     fn mark(&self) -> Option<Timestamp> {
-        let mark = self.object["metadata"]["annotations"][metadata::RETIRING_SINCE].as_str()?;
+        let mark = self.object["metadata"]["annotations"][metadata::ANNOTATION_RETIRING_SINCE].as_str()?;
         time::parse(mark)
     }
 
@@ -272,15 +272,15 @@ impl Simulation {
                         .pods
                         .get_mut(&name)
                         .expect("only existing workers are marked");
-                    let mark = &object["metadata"]["annotations"][metadata::RETIRING_SINCE];
+                    let mark = &object["metadata"]["annotations"][metadata::ANNOTATION_RETIRING_SINCE];
                     reinstated += usize::from(mark.is_null() && pod.mark().is_some());
                     let present = &mut pod.object["metadata"];
                     present["labels"] = object["metadata"]["labels"].clone();
                     match present["annotations"].as_object_mut() {
                         Some(annotations) if mark.is_null() => {
-                            annotations.remove(metadata::RETIRING_SINCE);
+                            annotations.remove(metadata::ANNOTATION_RETIRING_SINCE);
                         }
-                        _ => present["annotations"][metadata::RETIRING_SINCE] = mark.clone(),
+                        _ => present["annotations"][metadata::ANNOTATION_RETIRING_SINCE] = mark.clone(),
                     }
                 }
                 ChildAction::Create(object) => {

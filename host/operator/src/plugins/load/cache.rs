@@ -133,7 +133,7 @@ impl ComponentCache {
         let file = format!("{}{END}", digits(digest)?);
         let folder = match &owner.namespace {
             None => self.0.clone()?,
-            Some(namespace) if dask_operator_core::gate::words::is_label(namespace) => {
+            Some(namespace) if dask_operator_core::rfc1123::is_label(namespace) => {
                 self.of_namespaces()?.join(namespace)
             }
             Some(_) => return None,

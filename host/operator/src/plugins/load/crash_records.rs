@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dask_operator_core::gate::words::is_label;
+use dask_operator_core::rfc1123::is_label;
 use tracing::warn;
 
 use crate::newest;

@@ -1,6 +1,6 @@
 //! Tests of `schedulerUpdate`.
 
-use dask_operator_plugin::dask::metadata::{RESTARTED_AT, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH};
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn made() -> Scenario {
     let first = plan(&simple());
     let annotations =
         first.object("Pod", "simple-scheduler").expect("pod")["metadata"]["annotations"].clone();
-    assert!(annotations[TEMPLATE_HASH].is_string());
+    assert!(annotations[ANNOTATION_TEMPLATE_HASH].is_string());
     let mut pod = ready_pod();
     pod["metadata"]["annotations"] = annotations;
     pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -153,13 +153,13 @@ fn recreate_deletes_and_then_creates() {
 fn a_scheduler_created_for_a_restart_is_up_to_date() {
     let requested = |scenario: Scenario, time: &str| {
         recreate(scenario)
-            .change(|cluster| cluster["metadata"]["annotations"] = json!({RESTARTED_AT: time}))
+            .change(|cluster| cluster["metadata"]["annotations"] = json!({ANNOTATION_RESTARTED_AT: time}))
             .after(600_000)
     };
     let first = plan(&requested(simple(), "2026-01-01T00:05:00Z"));
     let made = first.object("Pod", "simple-scheduler").expect("pod");
     assert_eq!(
-        made["metadata"]["annotations"][RESTARTED_AT],
+        made["metadata"]["annotations"][ANNOTATION_RESTARTED_AT],
         "2026-01-01T00:05:00.000Z"
     );
     let mut pod = ready_pod();
@@ -184,8 +184,9 @@ fn a_scheduler_without_a_hash_is_left_alone_until_a_restart_is_requested() {
         pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         let scenario = recreate(other_image(complete_cluster(pod))).after(600_000);
         plan(&match requested {
-            Some(requested) => scenario
-                .change(|cluster| cluster["metadata"]["annotations"] = json!({RESTARTED_AT: requested})),
+            Some(requested) => scenario.change(|cluster| {
+                cluster["metadata"]["annotations"] = json!({ANNOTATION_RESTARTED_AT: requested})
+            }),
             None => scenario,
         })
     };
@@ -205,7 +206,7 @@ fn a_scheduler_without_a_hash_is_left_alone_until_a_restart_is_requested() {
         .object("DaskWorkerGroup", "simple-default")
         .expect("group");
     assert_eq!(
-        group["metadata"]["annotations"][RESTARTED_AT], "2026-01-01T00:05:00Z",
+        group["metadata"]["annotations"][ANNOTATION_RESTARTED_AT], "2026-01-01T00:05:00Z",
         "the workers are restarted too"
     );
 }

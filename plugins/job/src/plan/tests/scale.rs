@@ -1,6 +1,6 @@
 //! Tests of scaling the cluster of a job: a scaled number of workers stays.
 
-use dask_operator_plugin::dask::metadata::CLUSTER_REPLICAS;
+use dask_operator_plugin::dask::metadata::ANNOTATION_CLUSTER_REPLICAS;
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn replicas(job: Scenario, cluster: Value) -> Value {
 
 fn scaled(annotation: Option<&str>) -> Value {
     let mut cluster = cluster();
-    cluster["metadata"]["annotations"] = json!({CLUSTER_REPLICAS: annotation});
+    cluster["metadata"]["annotations"] = json!({ANNOTATION_CLUSTER_REPLICAS: annotation});
     cluster["spec"] = json!({"worker": {"replicas": 7}});
     cluster
 }
@@ -29,5 +29,8 @@ fn changes_the_number_only_when_the_job_changes() {
     );
     let first = plan(&job().status(has_run()).child(runner(running())).child(cluster()));
     let cluster = first.object("DaskCluster", "j").expect("cluster");
-    assert_eq!(cluster["metadata"]["annotations"][CLUSTER_REPLICAS], "2");
+    assert_eq!(
+        cluster["metadata"]["annotations"][ANNOTATION_CLUSTER_REPLICAS],
+        "2"
+    );
 }

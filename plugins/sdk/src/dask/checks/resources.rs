@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Checks, join};
-use crate::dask::quantity;
+use crate::dask::quantity::{self, Quantity};
 
 /// Names of Kubernetes' own resources that a container can have.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
@@ -12,10 +12,10 @@ const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 const MIN_SIMILARITY: f64 = 0.6;
 
 /// Number of bytes below which no container can start.
-const TOO_FEW_BYTES: f64 = 1024.0 * 1024.0;
+const TOO_FEW_BYTES: Quantity = Quantity::from_whole(1024 * 1024);
 
 /// Number of CPUs that no node has.
-const TOO_MANY_CPUS: f64 = 1000.0;
+const TOO_MANY_CPUS: Quantity = Quantity::from_whole(1000);
 
 /// Checks the `resources` of a container; `path` is their field.
 pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
@@ -34,9 +34,9 @@ pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
                 continue;
             };
             let text = text(value);
-            if amount < 0.0 {
+            if amount < Quantity::ZERO {
                 checks.error(field, format!("`{text}` is less than nothing: write 0 or more"));
-            } else if is_extended(name) && amount.fract() > 0.0 {
+            } else if is_extended(name) && !amount.is_whole() {
                 checks.error(
                     field,
                     format!("`{name}` is counted in whole numbers, and `{text}` is none: write `1` or more"),
@@ -51,7 +51,8 @@ pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
                 checks.mistake(
                     field,
                     format!(
-                        "`{text}` is {amount:.0} CPUs, and no node has so many: write `{number}m` if you mean thousandths of a CPU"
+                        "`{text}` is {:.0} CPUs, and no node has so many: write `{number}m` if you mean thousandths of a CPU",
+                        amount.to_f64()
                     ),
                 );
             }
@@ -77,7 +78,7 @@ pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
                     ),
                 );
             }
-            (Some(requested), None) if is_fixed && limit.is_null() && requested >= 0.0 => {
+            (Some(requested), None) if is_fixed && limit.is_null() && requested >= Quantity::ZERO => {
                 checks.mistake(
                     field,
                     format!("`{name}` needs a limit that is the same: write it in `limits` too"),
@@ -94,7 +95,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Checks an amount of memory that is not negative.
-fn memory(checks: &mut Checks, field: String, text: &str, amount: f64, list: &str) {
+fn memory(checks: &mut Checks, field: String, text: &str, amount: Quantity, list: &str) {
     let is_number = text.bytes().all(|digit| digit.is_ascii_digit());
     if let Some(number) = text.strip_suffix('m')
         && amount < TOO_FEW_BYTES
@@ -105,7 +106,7 @@ fn memory(checks: &mut Checks, field: String, text: &str, amount: f64, list: &st
                 "`{number}m` is a thousandth of {number} bytes: write `{number}M`, or `{number}Mi` for powers of two"
             ),
         );
-    } else if is_number && amount > 0.0 && amount < TOO_FEW_BYTES {
+    } else if is_number && amount > Quantity::ZERO && amount < TOO_FEW_BYTES {
         let remedy = format!("write a unit, as `{text}Mi` or `{text}Gi`");
         if list == "limits" {
             checks.mistake(
@@ -202,6 +203,26 @@ mod tests {
             (json!({"limits": {"cpu": "500M"}}), vec!["mistake r.limits.cpu"]),
             (json!({"requests": {"cpu": 4000}}), vec!["mistake r.requests.cpu"]),
             (json!({"limits": {"cpu": 4000}, "requests": {"cpu": 1}}), vec![]),
+            (
+                json!({"limits": {"memory": "1e99999"}, "requests": {"memory": "1e-99"}}),
+                vec![],
+            ),
+            (
+                json!({"limits": {"cpu": "1e99999"}}),
+                vec!["mistake r.limits.cpu"],
+            ),
+            (
+                json!({"requests": {"cpu": "-1e99999"}}),
+                vec!["error r.requests.cpu"],
+            ),
+            (
+                json!({"limits": {"memory": "0.10000000000000000000000000000000000000001Gi"}}),
+                vec![],
+            ),
+            (
+                json!({"limits": {"memory": "9007199254740992"}, "requests": {"memory": "9007199254740993"}}),
+                vec!["error r.requests.memory"],
+            ),
             (
                 json!({"limits": {"nvidia.com/gpu": 1}, "requests": {"nvidia.com/gpu": "1"}}),
                 vec![],

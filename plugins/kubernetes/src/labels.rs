@@ -1,44 +1,38 @@
-//! Validation of label and annotation keys and of label values. Pure.
+//! Syntax of label and annotation keys and of label values.
+
+use crate::rfc1123::is_subdomain;
 
 /// Maximum length of a label value, and of the name in a key, in characters.
 pub const MAX: usize = 63;
 
 /// Returns whether a text is a valid label value.
+#[must_use]
 pub fn is_value(text: &str) -> bool {
     text.is_empty() || is_name(text)
 }
 
 /// Returns whether a text is a valid annotation key. As in the API server, upper-case letters are valid in the prefix.
+#[must_use]
 pub fn is_annotation_key(text: &str) -> bool {
     is_key(&text.to_lowercase())
 }
 
-/// Returns whether a text is a valid label key: a name, optionally with a DNS name and a slash before it.
+/// Returns whether a text is a valid label key: a name, optionally with a DNS name and a slash before it. Kubernetes calls
+/// this a qualified name.
+#[must_use]
 pub fn is_key(text: &str) -> bool {
     match text.split_once('/') {
-        Some((prefix, name)) => is_domain(prefix) && is_name(name),
+        Some((prefix, name)) => is_subdomain(prefix) && is_name(name),
         None => is_name(text),
     }
 }
 
+/// Returns whether a text is a valid name in a key.
 fn is_name(text: &str) -> bool {
     let inner = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
     let is_end = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
     bytes.len() <= MAX && bytes.iter().copied().all(inner) && is_end(bytes.first()) && is_end(bytes.last())
-}
-
-fn is_domain(text: &str) -> bool {
-    let is_part = |part: &str| {
-        let bytes = part.as_bytes();
-        let is_end = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        bytes
-            .iter()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-')
-            && is_end(bytes.first())
-            && is_end(bytes.last())
-    };
-    text.len() <= 253 && text.split('.').all(is_part)
 }
 
 #[cfg(test)]
