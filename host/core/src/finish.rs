@@ -104,12 +104,7 @@ pub fn owner_reference(parent: &Parent) -> Value {
 pub fn hash(object: &Value) -> String {
     let mut hasher = Sha256::new();
     update_hash(&mut hasher, object);
-    hasher
-        .finalize()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&hasher.finalize()[..16])
 }
 
 /// Adds a value to the hash, with the fields of maps in alphabetical order.

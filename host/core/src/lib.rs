@@ -20,12 +20,14 @@
 //! - [`reasons!`]: reasons as enums, and their words in conditions, events and metrics;
 //! - [`labels`], [`names`], [`quantity`] and [`rfc1123`]: conventions of Kubernetes, shared with plugins;
 //! - [`predecessor`]: children that dask-kubernetes creates;
+//! - [`digest`]: SHA-256 digests;
 //! - [`text`] and [`json`]: the sanitising of untrusted text, the root cause of an error, and the memory that JSON takes.
 
 pub mod backoff;
 pub mod category;
 pub mod conditions;
 pub mod diff;
+pub mod digest;
 pub mod draft;
 pub mod finish;
 pub mod gate;

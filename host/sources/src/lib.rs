@@ -15,24 +15,12 @@ pub mod oci;
 
 pub use allowed::Pattern;
 pub use credentials::Credentials;
+use dask_operator_core::digest::Digest;
 pub use error::{SourceError, SourceReason};
-use sha2::{Digest as _, Sha256};
 
 /// Maximum size of a component, in bytes. A component that contains a Python interpreter
 /// has some 40 MB.
 pub const SIZE_LIMIT: usize = 128 << 20;
-
-/// Computes the digest of these bytes, `sha256:…`.
-#[must_use]
-pub fn digest(bytes: &[u8]) -> String {
-    formatted(Sha256::new_with_prefix(bytes))
-}
-
-/// Formats the digest of this hash, `sha256:…`.
-fn formatted(hash: Sha256) -> String {
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
-}
 
 /// Checks that the bytes have this digest, `sha256:…`.
 ///
@@ -40,7 +28,7 @@ fn formatted(hash: Sha256) -> String {
 ///
 /// Returns an error if they have another digest.
 pub fn verify(bytes: &[u8], expected: &str) -> Result<(), SourceError> {
-    let found = digest(bytes);
+    let found = Digest::of(bytes).to_string();
     if found == expected {
         return Ok(());
     }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dask_operator_core::digest::Digest;
 use dask_operator_plugin_build::Build;
-use dask_operator_sources::digest;
 
 use super::{CommandResult, Streams, size};
 
@@ -37,7 +37,7 @@ pub(super) fn run(args: &BuildArgs, streams: &mut Streams<'_>) -> CommandResult 
             shown.as_ref().unwrap_or(&component.path).display()
         )?;
         writeln!(streams.out, "  size     {}", size(component.bytes.len()))?;
-        writeln!(streams.out, "  digest   {}", digest(&component.bytes))?;
+        writeln!(streams.out, "  digest   {}", Digest::of(&component.bytes))?;
         writeln!(streams.out, "  exports  {}", component.exports.join(", "))?;
     }
     Ok(true)

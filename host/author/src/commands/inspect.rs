@@ -1,9 +1,9 @@
 //! The subcommand `dask-operator plugin inspect`.
 
 use clap::{Args, ValueEnum};
+use dask_operator_core::digest::Digest;
 use dask_operator_plugin_build::interfaces;
 use dask_operator_runtime::{Component, Limits};
-use dask_operator_sources::digest;
 use serde_json::{Value, json};
 
 use super::{CommandResult, Streams, size};
@@ -42,7 +42,7 @@ pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> CommandResul
     let engine = engine()?;
     let loaded = Component::load(&engine, &args.source, &bytes, Limits::default());
     let about = json!({
-        "digest": digest(&bytes),
+        "digest": Digest::of(&bytes).to_string(),
         "size": bytes.len(),
         "imports": seen.imports,
         "exports": seen.exports,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use dask_operator_sources::digest;
+use dask_operator_core::digest::Digest;
 
 use super::{CommandResult, Streams, size};
 use crate::error::AuthorError;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &PullArgs, streams: &mut Streams<'_>) -> CommandResult {
     std::fs::write(&path, &pulled.bytes).map_err(AuthorError::io(&path))?;
     writeln!(streams.out, "{}", path.display())?;
     writeln!(streams.out, "  size    {}", size(pulled.bytes.len()))?;
-    writeln!(streams.out, "  digest  {}", digest(&pulled.bytes))?;
+    writeln!(streams.out, "  digest  {}", Digest::of(&pulled.bytes))?;
     writeln!(streams.out, "  image   {}", pulled.image_digest)?;
     Ok(true)
 }

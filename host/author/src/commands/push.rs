@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use dask_operator_core::digest::Digest;
 use dask_operator_plugin_build::interfaces;
 use dask_operator_runtime::{Component, Limits};
-use dask_operator_sources::digest;
 use dask_operator_sources::oci::About;
 
 use super::{CommandResult, Streams};
@@ -46,7 +46,7 @@ pub(super) fn run(args: &PushArgs, streams: &mut Streams<'_>) -> CommandResult {
             annotation("description", &description.summary),
         ]),
     };
-    let component_digest = digest(&bytes);
+    let component_digest = Digest::of(&bytes);
     let image_digest = args
         .registry
         .push(&args.reference, bytes, &about, streams.stdin)?;

@@ -1,6 +1,7 @@
 //! Status of plugin resources.
 
 use dask_operator_api::{LastGood, PluginStatus};
+use dask_operator_core::digest::Digest;
 use dask_operator_core::plan::{Condition, ConditionStatus};
 use dask_operator_core::{status, text};
 use k8s_openapi::jiff::Timestamp;
@@ -58,11 +59,7 @@ pub(super) fn desired(
         wanted.name = Some(active.name.clone());
         wanted.version = Some(active.version.clone());
         wanted.digest = Some(active.digest.clone());
-        wanted.short_digest = active
-            .digest
-            .get("sha256:".len()..)
-            .and_then(|digits| digits.get(..12))
-            .map(str::to_owned);
+        wanted.short_digest = active.digest.parse().ok().map(|digest: Digest| digest.short());
         wanted.image_digest = active.image_digest.clone();
         wanted.interfaces = active.interfaces.iter().map(|name| (*name).to_owned()).collect();
         wanted.interface_names = Some(active.interfaces.join(","));

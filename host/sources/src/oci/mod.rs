@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dask_operator_core::digest::Digest;
 use dask_operator_core::text;
 use reqwest::{Method, Response, StatusCode};
 use rustls::pki_types::CertificateDer;
@@ -178,14 +179,14 @@ async fn get_manifest(
 ) -> Result<(Manifest, String), SourceError> {
     let is_digest = name.contains(':');
     if is_digest {
-        check_digest(session, name)?;
+        parse_digest(session, name)?;
     }
     let url = session.url(&format!("manifests/{name}"))?;
     let request = Request::new(Method::GET, url).accept(manifest::ACCEPTED);
     let mut response = expect(session, &request, StatusCode::OK).await?;
     let what = format!("the manifest of {image}");
     let bytes = session.read_body(&mut response, MANIFEST_LIMIT, &what).await?;
-    let digest = crate::digest(&bytes);
+    let digest = Digest::of(&bytes).to_string();
     if is_digest {
         crate::verify(&bytes, name)?;
     }
@@ -206,7 +207,7 @@ async fn get_layer(
     digest: &str,
     limit: usize,
 ) -> Result<Vec<u8>, SourceError> {
-    check_digest(session, digest)?;
+    let expected = parse_digest(session, digest)?;
     let url = session.url(&format!("blobs/{digest}"))?;
     let mut response = expect(session, &Request::new(Method::GET, url), StatusCode::OK).await?;
     let mut bytes = Vec::new();
@@ -218,24 +219,21 @@ async fn get_layer(
             bytes.extend_from_slice(piece);
         })
         .await?;
-    let found = crate::formatted(hash);
-    if found != digest {
+    let found = Digest::from(hash);
+    if found != expected {
         return Err(SourceError::Digest {
-            expected: digest.to_owned(),
-            found,
+            expected: expected.to_string(),
+            found: found.to_string(),
         });
     }
     Ok(bytes)
 }
 
-/// Checks that a text is a SHA-256 digest in the form that this crate compares.
-fn check_digest(session: &Session<'_>, text: &str) -> Result<(), SourceError> {
-    let hex = text.strip_prefix("sha256:").unwrap_or_default();
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if hex.len() == 64 && hex.bytes().all(is_hex) {
-        return Ok(());
-    }
-    Err(session.registry_error(&format!("{text} is not a digest that starts with sha256:")))
+/// Parses a digest that an image's name or its registry contains.
+fn parse_digest(session: &Session<'_>, text: &str) -> Result<Digest, SourceError> {
+    let not_a_digest =
+        |_| session.registry_error(&format!("{text} is not a digest that starts with sha256:"));
+    text.parse().map_err(not_a_digest)
 }
 
 /// Sends a request. Returns an error if the response has another status than this.
@@ -265,7 +263,7 @@ pub async fn push(
 ) -> Result<String, SourceError> {
     with_deadline(image, options, async {
         let mut session = Session::new(image, credentials, options, Access::Push)?;
-        let layer = json!({"mediaType": LAYER, "digest": crate::digest(&component), "size": component.len()});
+        let layer = json!({"mediaType": LAYER, "digest": Digest::of(&component).to_string(), "size": component.len()});
         let configuration = json!({
             "architecture": "wasm",
             "os": "wasip2",
@@ -278,7 +276,7 @@ pub async fn push(
             "mediaType": manifest::IMAGE,
             "config": {
                 "mediaType": CONFIGURATION,
-                "digest": crate::digest(configuration.as_bytes()),
+                "digest": Digest::of(configuration.as_bytes()).to_string(),
                 "size": configuration.len(),
             },
             "layers": [layer],
@@ -289,7 +287,7 @@ pub async fn push(
         put_blob(&mut session, Bytes::from(component)).await?;
         put_blob(&mut session, Bytes::from(configuration)).await?;
         let manifest = Bytes::from(manifest.to_string());
-        let digest = crate::digest(&manifest);
+        let digest = Digest::of(&manifest).to_string();
         let url = session.url(&format!("manifests/{}", digest_or_tag(image)))?;
         let request = Request::new(Method::PUT, url).body(manifest, manifest::IMAGE);
         expect(&mut session, &request, StatusCode::CREATED).await?;
@@ -300,7 +298,7 @@ pub async fn push(
 
 /// Uploads a blob to the image's repository, unless it already exists.
 async fn put_blob(session: &mut Session<'_>, bytes: Bytes) -> Result<(), SourceError> {
-    let digest = crate::digest(&bytes);
+    let digest = Digest::of(&bytes).to_string();
     let url = session.url(&format!("blobs/{digest}"))?;
     let existing = session.execute(&Request::new(Method::HEAD, url)).await?;
     if existing.status() == StatusCode::OK {

@@ -127,11 +127,11 @@ fn user() -> Credentials {
 fn manifest(layers: &[(&str, usize)]) -> String {
     let layers: Vec<_> = layers
         .iter()
-        .map(|(type_, size)| json!({"mediaType": type_, "digest": crate::digest(b"component"), "size": size}))
+        .map(|(type_, size)| json!({"mediaType": type_, "digest": Digest::of(b"component").to_string(), "size": size}))
         .collect();
     json!({
         "schemaVersion": 2, "mediaType": manifest::IMAGE, "layers": layers,
-        "config": {"mediaType": CONFIGURATION, "digest": crate::digest(b"{}"), "size": 2},
+        "config": {"mediaType": CONFIGURATION, "digest": Digest::of(b"{}").to_string(), "size": 2},
     })
     .to_string()
 }

@@ -236,9 +236,9 @@ mod tests {
     use std::time::Duration;
 
     use dask_operator_api::DaskPlugin;
+    use dask_operator_core::digest::Digest;
     use dask_operator_evaluator::AllowedKinds;
     use dask_operator_runtime::{Compiling, Engine, EngineConfig, compile_turn};
-    use dask_operator_sources::digest;
     use kube::client::Body;
     use serde_json::json;
     use tokio::sync::mpsc;
@@ -288,7 +288,7 @@ mod tests {
             .unwrap_or_else(|| panic!("no attempt starts"));
         let fetched = Fetched {
             bytes: b"no component".to_vec(),
-            digest: digest(b"no component"),
+            digest: Digest::of(b"no component").to_string(),
             image_digest: None,
         };
         let prepared = context.prepare(&request, resource(), fetched);

@@ -8,6 +8,7 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dask_operator_core::digest::Digest;
 use dask_operator_sources::verify;
 
 use crate::key::PluginId;
@@ -156,17 +157,17 @@ fn bytes_in(folder: &Path) -> u64 {
 }
 
 /// Returns the hexadecimal digits of a digest, `sha256:…`; `None` if it is malformed.
-pub(super) fn digits(digest: &str) -> Option<&str> {
-    let digits = digest.strip_prefix("sha256:")?;
-    let is_digest = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    is_digest.then_some(digits)
+pub(super) fn digits(digest: &str) -> Option<String> {
+    Some(digest.parse::<Digest>().ok()?.hex())
 }
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_sources::digest;
-
     use super::*;
+
+    fn digest(bytes: &[u8]) -> String {
+        Digest::of(bytes).to_string()
+    }
 
     fn owner(namespace: &str) -> PluginId {
         PluginId {

@@ -269,10 +269,14 @@ fn remove(path: &Path) {
 #[cfg(test)]
 mod tests {
     use dask_operator_api::DaskPlugin;
-    use dask_operator_sources::digest;
+    use dask_operator_core::digest::Digest;
     use serde_json::json;
 
     use super::*;
+
+    fn digest(bytes: &[u8]) -> String {
+        Digest::of(bytes).to_string()
+    }
 
     fn resource(uid: &str, generation: i64) -> Resource {
         let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": uid, "generation": generation},

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use dask_operator_api::{ConfigMapSource, OciSource};
-use dask_operator_sources::{Credentials, SIZE_LIMIT, SourceError, digest, file, oci};
+use dask_operator_core::digest::Digest;
+use dask_operator_sources::{Credentials, SIZE_LIMIT, SourceError, file, oci};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 
@@ -48,7 +49,7 @@ pub(super) async fn fetch(
     } else {
         return Err(LoadFailure::new(LoadReason::NoSource, "spec.source is empty"));
     };
-    let (digest, bytes) = aside::run(Load::of(bytes.len()), move || (digest(&bytes), bytes)).await;
+    let (digest, bytes) = aside::run(Load::of(bytes.len()), move || (Digest::of(&bytes).to_string(), bytes)).await;
     if let Some(wanted) = &resource.spec.digest
         && digest != *wanted
     {
