@@ -1,5 +1,6 @@
 //! The plan of an autoscaler: its status, conditions, events and scale requests.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names, scheduler, time};
@@ -36,7 +37,9 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
 
 /// Plans an autoscaler with a valid spec.
 fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, Error> {
-    let cluster_name = parent.spec["cluster"].as_str().unwrap_or_default();
+    let cluster_name = parent.spec[fields::autoscaler::CLUSTER]
+        .as_str()
+        .unwrap_or_default();
     let Some(cluster) = observation.related_object(&kinds::cluster(), cluster_name) else {
         let message = format!(
             "there is no DaskCluster {cluster_name} in namespace {}: an autoscaler and its cluster must share a \
@@ -53,7 +56,9 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
     };
     let groups = observation.related_of(&kinds::worker_group());
     let default_group = names::default_group(cluster_name);
-    let group_name = parent.spec["workerGroup"].as_str().unwrap_or(&default_group);
+    let group_name = parent.spec[fields::autoscaler::WORKER_GROUP]
+        .as_str()
+        .unwrap_or(&default_group);
     let group = groups
         .iter()
         .find(|group| group.key.name == group_name && !group.terminating);
@@ -69,10 +74,10 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
         );
         return Ok(missing(parent, Some(owner), ANOTHER_AUTOSCALER, message));
     }
-    let worker = &group.read::<Value>()?["spec"]["worker"];
+    let worker = &group.read::<Value>()?["spec"][fields::worker_group::WORKER];
     let current = resource::replicas(worker);
     let cluster_spec = &cluster.read::<Value>()?["spec"];
-    if cluster_spec["suspend"] == true {
+    if cluster_spec[fields::cluster::SUSPEND] == true {
         let message = format!("the DaskCluster {cluster_name} is suspended: nothing is scaled");
         let mut plan = inactive(parent, Some(owner), "ClusterSuspended", message);
         // The numbers from before the suspension are not relevant after it.
@@ -91,7 +96,7 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
     let scaled = Scaled {
         name: group_name,
         replicas: current,
-        pod_spec: &worker["spec"],
+        pod_spec: &worker[fields::template::SPEC],
     };
     let mut plan = scaling(observation, parent, scaled, &other_groups);
     plan.owner = Some(owner);
@@ -114,7 +119,9 @@ fn older_autoscaler(
     let own = age(parent.object, parent.name);
     for other in observation.related_of(&kinds::autoscaler()) {
         let object: Value = other.read()?;
-        let scales = object["spec"]["workerGroup"].as_str().unwrap_or(default_group);
+        let scales = object["spec"][fields::autoscaler::WORKER_GROUP]
+            .as_str()
+            .unwrap_or(default_group);
         if !other.terminating && scales == group && age(&object, &other.key.name) < own {
             return Ok(Some(other.key.name.clone()));
         }
@@ -125,7 +132,7 @@ fn older_autoscaler(
 /// Returns the scheduler query of the autoscaler.
 fn request(parent: &Resource<'_>, cluster_spec: &Value) -> SchedulerRequest {
     let questions = [SchedulerQuestion::Demand, SchedulerQuestion::Workers];
-    let target = time::seconds(&parent.spec["targetDurationSeconds"]);
+    let target = time::seconds(&parent.spec[fields::autoscaler::TARGET_DURATION]);
     SchedulerRequest {
         target_duration: target.map(i64::unsigned_abs),
         ..scheduler::request(cluster_spec, &questions, scheduler::NOW_AND_THEN)

@@ -1,5 +1,6 @@
 //! The scaling policy of a `DaskAutoscaler`, with its defaults.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::resource::MOST_WORKERS;
 use dask_operator_plugin::prelude::*;
 
@@ -18,22 +19,25 @@ pub(crate) fn policy(spec: &Value) -> Policy {
         let workers = u32::try_from(spec[field].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
         workers.min(MOST_WORKERS as u32)
     };
-    let (up, down) = (&spec["scaleUp"], &spec["scaleDown"]);
-    let up_step = step(&up["step"]).unwrap_or(Step::Unlimited);
+    let (up, down) = (
+        &spec[fields::autoscaler::SCALE_UP],
+        &spec[fields::autoscaler::SCALE_DOWN],
+    );
+    let up_step = step(&up[fields::pace::STEP]).unwrap_or(Step::Unlimited);
     // Without a limit on steps, there is no period between them by default.
     let up_period = if up_step == Step::Unlimited { 0 } else { PERIOD };
     Policy {
-        minimum: bound("minimum"),
-        maximum: bound("maximum"),
+        minimum: bound(fields::autoscaler::MINIMUM),
+        maximum: bound(fields::autoscaler::MAXIMUM),
         up: Pace {
-            window: seconds(&up["windowSeconds"]).unwrap_or(0),
+            window: seconds(&up[fields::pace::WINDOW]).unwrap_or(0),
             step: up_step,
-            period: seconds(&up["periodSeconds"]).unwrap_or(up_period),
+            period: seconds(&up[fields::pace::PERIOD]).unwrap_or(up_period),
         },
         down: Pace {
-            window: seconds(&down["windowSeconds"]).unwrap_or(DOWN_WINDOW),
-            step: step(&down["step"]).unwrap_or(DOWN_STEP),
-            period: seconds(&down["periodSeconds"]).unwrap_or(PERIOD),
+            window: seconds(&down[fields::pace::WINDOW]).unwrap_or(DOWN_WINDOW),
+            step: step(&down[fields::pace::STEP]).unwrap_or(DOWN_STEP),
+            period: seconds(&down[fields::pace::PERIOD]).unwrap_or(PERIOD),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! Validation of a `DaskAutoscaler`.
 
 use dask_operator_plugin::dask::checks::Checks;
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::prelude::*;
 
@@ -15,29 +16,34 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
-    if spec["cluster"].as_str().is_none_or(str::is_empty) {
+    if spec[fields::autoscaler::CLUSTER]
+        .as_str()
+        .is_none_or(str::is_empty)
+    {
         checks.error(
             "spec.cluster",
             "it says which cluster to scale: write the name of a DaskCluster in this namespace",
         );
     }
-    if spec["maximum"].is_null() {
+    if spec[fields::autoscaler::MAXIMUM].is_null() {
         checks.error(
             "spec.maximum",
             "it is missing: write how many workers there may be, as `maximum: 10`",
         );
     }
-    for field in ["minimum", "maximum"] {
+    for field in [fields::autoscaler::MINIMUM, fields::autoscaler::MAXIMUM] {
         checks.workers(spec, field, "spec", "workers, 0 or more");
     }
-    if let (Some(minimum), Some(maximum)) = (spec["minimum"].as_u64(), spec["maximum"].as_u64())
-        && minimum > maximum
+    if let (Some(minimum), Some(maximum)) = (
+        spec[fields::autoscaler::MINIMUM].as_u64(),
+        spec[fields::autoscaler::MAXIMUM].as_u64(),
+    ) && minimum > maximum
     {
         let message =
             format!("the minimum of {minimum} is greater than the maximum of {maximum}: exchange them");
         checks.error("spec.minimum", message);
     }
-    let group = &spec["workerGroup"];
+    let group = &spec[fields::autoscaler::WORKER_GROUP];
     if !group.is_null() && group.as_str().is_none_or(str::is_empty) {
         checks.error(
             "spec.workerGroup",
@@ -45,20 +51,23 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
              for the default group",
         );
     }
-    let target = &spec["targetDurationSeconds"];
+    let target = &spec[fields::autoscaler::TARGET_DURATION];
     if !target.is_null() && target.as_u64().is_none_or(|seconds| seconds == 0) {
         let message = format!("{target} can't be used: write a whole number of seconds, 1 or more");
         checks.error("spec.targetDurationSeconds", message);
     } else {
         checks.duration(
             spec,
-            "targetDurationSeconds",
+            fields::autoscaler::TARGET_DURATION,
             "spec",
             "seconds, 1 or more",
             "leave it out for the scheduler's own setting",
         );
     }
-    for (field, example) in [("scaleUp", "100%"), ("scaleDown", "25%")] {
+    for (field, example) in [
+        (fields::autoscaler::SCALE_UP, "100%"),
+        (fields::autoscaler::SCALE_DOWN, "25%"),
+    ] {
         pace(&mut checks, &spec[field], &format!("spec.{field}"), example);
     }
     let annotation = &object["metadata"]["annotations"][ANNOTATION_COOLDOWN_UNTIL];
@@ -84,7 +93,7 @@ fn pace(checks: &mut Checks, pace: &Value, path: &str, example: &str) {
             format!("{pace} can't be used: write an object, as `{{windowSeconds: 60, step: {example}}}`");
         return checks.error(path, message);
     }
-    for field in ["windowSeconds", "periodSeconds"] {
+    for field in [fields::pace::WINDOW, fields::pace::PERIOD] {
         let seconds = &pace[field];
         if !seconds.is_null() && seconds.as_u64().is_none_or(|seconds| seconds > MAX_SECONDS) {
             let message =
@@ -92,7 +101,7 @@ fn pace(checks: &mut Checks, pace: &Value, path: &str, example: &str) {
             checks.error(format!("{path}.{field}"), message);
         }
     }
-    let step = &pace["step"];
+    let step = &pace[fields::pace::STEP];
     if !step.is_null() && policy::step(step).is_none() {
         let message = format!(
             "{step} can't be used: write a whole number of workers, 1 or more, as `step: 2`, or a part of them, 1% or \

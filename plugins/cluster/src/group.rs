@@ -1,5 +1,6 @@
 //! The default worker group of a cluster, and the summary of all its groups.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{
     self, ANNOTATION_CLUSTER_REPLICAS, COMPONENT_WORKER_GROUP, LABEL_CLUSTER, LABEL_COMPONENT, Metadata,
 };
@@ -65,7 +66,7 @@ impl Groups {
                 object(cluster, default.as_ref(), settings),
             ),
         };
-        let wanted = resource::replicas(&cluster.spec["worker"]);
+        let wanted = resource::replicas(&cluster.spec[fields::cluster::WORKER]);
         let is_other = |group: &&ObservedObject| observed.is_none_or(|default| default.key != group.key);
         let copies = observation
             .children_of(&kinds::worker_group())
@@ -196,7 +197,7 @@ fn propagated(group: &Value) -> Vec<Condition> {
 
 /// Returns the numbers of desired and of ready workers of a group. Ready workers above the desired number do not count.
 fn workers(group: &Value) -> (u64, u64) {
-    let desired = u64::from(resource::replicas(&group["spec"]["worker"]));
+    let desired = u64::from(resource::replicas(&group["spec"][fields::worker_group::WORKER]));
     (
         desired,
         group["status"]["readyReplicas"]
@@ -207,11 +208,13 @@ fn workers(group: &Value) -> (u64, u64) {
 }
 
 fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings) -> Value {
-    let wanted = resource::replicas(&cluster.spec["worker"]);
-    let mut worker = cluster.spec["worker"].clone();
-    worker["replicas"] = json!(resource::passed_on_replicas(wanted, existing));
+    let wanted = resource::replicas(&cluster.spec[fields::cluster::WORKER]);
+    let mut worker = cluster.spec[fields::cluster::WORKER].clone();
+    worker[fields::worker::REPLICAS] = json!(resource::passed_on_replicas(wanted, existing));
     let mut metadata = Metadata::of(cluster.object, &settings.ignored())
-        .below(Metadata::embedded(cluster.spec["worker"].get("metadata")))
+        .below(Metadata::embedded(
+            cluster.spec[fields::cluster::WORKER].get(fields::template::METADATA),
+        ))
         .reserved(&[
             (LABEL_CLUSTER, cluster.name),
             (LABEL_COMPONENT, COMPONENT_WORKER_GROUP),
@@ -219,8 +222,8 @@ fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings)
     metadata
         .annotations
         .insert(ANNOTATION_CLUSTER_REPLICAS.to_owned(), wanted.to_string());
-    let mut spec = json!({"cluster": cluster.name});
-    spec["worker"] = worker;
+    let mut spec = json!({fields::worker_group::CLUSTER: cluster.name});
+    spec[fields::worker_group::WORKER] = worker;
     resource::object(&metadata, spec)
 }
 

@@ -1,5 +1,6 @@
 //! Deletion of a cluster whose scheduler has been idle for `spec.idleTimeout` seconds.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{scheduler, time};
 use dask_operator_plugin::prelude::*;
@@ -23,7 +24,7 @@ const MIN_NOTICE: i64 = 1000;
 /// Adds the consequences of the cluster's idle timeout to a plan, if it has one. The cluster of a job only reports that
 /// it is idle. The job would create the cluster again, so the job deletes it.
 pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation, scheduler_runs: bool) {
-    let timeout = time::seconds(&cluster.spec["idleTimeout"]);
+    let timeout = time::seconds(&cluster.spec[fields::cluster::IDLE_TIMEOUT]);
     let Some(timeout) = timeout.filter(|timeout| *timeout > 0) else {
         return;
     };

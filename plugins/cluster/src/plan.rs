@@ -1,5 +1,6 @@
 //! The plan of a cluster: its children, status, conditions and events.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::Metadata;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::prelude::*;
@@ -25,8 +26,9 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     let questionable = Condition::questionable(&findings);
     Error::if_invalid(findings)?;
     let cluster = Resource::of(&cluster);
-    let inherited = Metadata::of(cluster.object, &settings.ignored())
-        .below(Metadata::embedded(cluster.spec["scheduler"].get("metadata")));
+    let inherited = Metadata::of(cluster.object, &settings.ignored()).below(Metadata::embedded(
+        cluster.spec[fields::cluster::SCHEDULER].get(fields::template::METADATA),
+    ));
     let scheduler = Scheduler::of(observation, &cluster, &inherited, settings)?;
     let service = Service::of(observation, &cluster, &inherited)?;
     let groups = Groups::of(observation, &cluster, settings)?;

@@ -6,6 +6,7 @@
 //! workers is known, no query is made.
 
 use dask_operator_plugin::dask::address;
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{scheduler, time};
@@ -103,7 +104,7 @@ impl Registration {
                 format!(
                     "the scheduler is ready, but it isn't known whether a worker has registered, because the operator can't \
                      ask it by {}: {}{}",
-                    address::scheme(&cluster.spec["scheduler"]["spec"]),
+                    address::scheme(&cluster.spec[fields::cluster::SCHEDULER][fields::template::SPEC]),
                     why.chars().take(MAX_ERROR_CHARS).collect::<String>(),
                     tls_hint(cluster)
                 ),
@@ -174,7 +175,7 @@ fn previous_finding(cluster: &Resource<'_>) -> Option<(&'static str, String)> {
 
 /// Returns a hint for clusters whose manifest does not state the protocol of the scheduler. Empty otherwise.
 pub(crate) fn tls_hint(cluster: &Resource<'_>) -> String {
-    let pod_spec = &cluster.spec["scheduler"]["spec"];
+    let pod_spec = &cluster.spec[fields::cluster::SCHEDULER][fields::template::SPEC];
     if address::written_scheme(pod_spec).is_some() {
         return String::new();
     }

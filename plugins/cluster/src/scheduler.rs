@@ -1,6 +1,7 @@
 //! The scheduler: at most one exists at a time, and a lost one is replaced and reported.
 
 use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{ANNOTATION_TEMPLATE_HASH, Metadata};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::resource::Resource;
@@ -275,5 +276,5 @@ impl Scheduler {
 
 /// Returns whether a cluster is suspended, so that none of its pods may run.
 pub(crate) fn is_suspended(cluster: &Resource<'_>) -> bool {
-    cluster.spec["suspend"] == true
+    cluster.spec[fields::cluster::SUSPEND] == true
 }

@@ -1,5 +1,6 @@
 //! The Service in front of the scheduler.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names};
@@ -46,7 +47,7 @@ fn object(cluster: &Resource<'_>, inherited: &Metadata) -> Value {
     let metadata = inherited
         .clone()
         .reserved(&metadata::scheduler_labels(cluster.name));
-    let mut spec = cluster.spec["scheduler"]["service"].clone();
+    let mut spec = cluster.spec[fields::cluster::SCHEDULER][fields::scheduler::SERVICE].clone();
     // Kubernetes replaces empty texts (`clusterIP: ""`) with values of its own, which would look like changes.
     if let Some(spec) = spec.as_object_mut() {
         spec.retain(|_, value| *value != "");

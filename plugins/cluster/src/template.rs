@@ -1,5 +1,6 @@
 //! The template of the scheduler, and its hash.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::hash;
 use dask_operator_plugin::dask::metadata::{
     self, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
@@ -35,7 +36,7 @@ impl<'a> Template<'a> {
         metadata
             .annotations
             .retain(|name, _| !name.starts_with("kubernetes.dask.org/"));
-        let spec = &cluster.spec["scheduler"]["spec"];
+        let spec = &cluster.spec[fields::cluster::SCHEDULER][fields::template::SPEC];
         let hash = hash::of(spec);
         Self {
             cluster: cluster.name,

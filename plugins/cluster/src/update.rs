@@ -1,5 +1,6 @@
 //! Comparison of the scheduler with the spec of its cluster, and the action if they differ.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
@@ -47,7 +48,9 @@ impl Update {
         Ok(match hash {
             None if !restart_requested => Self::Unknown,
             Some(hash) if hash == template.hash && !restart_requested => Self::Done,
-            _ if cluster.spec["schedulerUpdate"] == "Recreate" => Self::Recreate,
+            _ if cluster.spec[fields::cluster::SCHEDULER_UPDATE] == fields::cluster::RECREATE => {
+                Self::Recreate
+            }
             _ => Self::OnDelete(format!("{} {}", observed.key.kind, observed.key.name)),
         })
     }

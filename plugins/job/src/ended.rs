@@ -1,5 +1,6 @@
 //! Plans for jobs whose status says that they have ended.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{kinds, names, time};
@@ -37,12 +38,12 @@ pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan,
 
 /// Returns whether the cluster of a job that ended at this stage stays.
 pub(crate) fn keeps_cluster(job: &Resource<'_>, stage: Stage) -> bool {
-    stage == Stage::Failed && job.spec["deletionPolicy"] == "OnSuccess"
+    stage == Stage::Failed && job.spec[fields::job::DELETION_POLICY] == fields::job::ON_SUCCESS
 }
 
 /// Returns the milliseconds until the job itself is deleted. `None` if it has no `ttlSecondsAfterFinished` or no end time.
 fn time_left(job: &Resource<'_>, now: Timestamp) -> Option<i64> {
-    let ttl = time::seconds(&job.spec["ttlSecondsAfterFinished"])?;
+    let ttl = time::seconds(&job.spec[fields::job::TTL_AFTER_FINISHED])?;
     let end = job.status["endTime"].as_str().and_then(time::parse)?;
     Some(end.saturating_add(ttl).saturating_sub(now))
 }

@@ -3,6 +3,7 @@
 //! The cluster reports it in a condition but leaves its deletion to the job, which would create it again otherwise. The idle
 //! time counts from the start of the code, because the cluster cannot have work before.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
@@ -48,8 +49,10 @@ impl Idle {
         let mut idle = conditions.filter(|condition| {
             condition["type"] == IDLE && condition["status"] == "True" && condition["reason"] == IDLE_TIMEOUT
         });
-        let (Some(condition), Some(timeout)) = (idle.next(), time::seconds(&cluster["spec"]["idleTimeout"]))
-        else {
+        let (Some(condition), Some(timeout)) = (
+            idle.next(),
+            time::seconds(&cluster["spec"][fields::cluster::IDLE_TIMEOUT]),
+        ) else {
             return Ok(Self::No);
         };
         let text = |field: &str| condition[field].as_str().unwrap_or_default();

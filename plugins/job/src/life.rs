@@ -1,5 +1,6 @@
 //! The stage of a job, derived from its runner and its previous stage. It only moves forward.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::pod::Cause;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
@@ -24,13 +25,13 @@ impl Limits {
     /// Reads a job's spec, even if it is invalid. `since` is the start of the active time.
     pub(crate) fn of(spec: &Value, since: Option<Timestamp>) -> Self {
         let deadline = since
-            .zip(time::seconds(&spec["activeDeadlineSeconds"]))
+            .zip(time::seconds(&spec[fields::job::ACTIVE_DEADLINE]))
             .map(|(since, time)| since.saturating_add(time));
         Self {
-            retries: spec["backoffLimit"].as_u64(),
-            restarts: spec["job"]["spec"]["restartPolicy"] != "Never",
+            retries: spec[fields::job::BACKOFF_LIMIT].as_u64(),
+            restarts: spec[fields::job::JOB][fields::template::SPEC]["restartPolicy"] != "Never",
             deadline,
-            suspend: spec["suspend"] == true,
+            suspend: spec[fields::job::SUSPEND] == true,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Irreversible deletions (at the end of a job, at its suspension, of an idle cluster) are written to the status first. The
 //! next plan sees the status and deletes the objects. Therefore nothing is lost if the operator restarts in between.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
@@ -73,7 +74,7 @@ impl<'a> JobState<'a> {
         let observed_runner = observation.child(&kinds::pod(), &names::runner(job.name));
         let observed_cluster = observation.child(&kinds::cluster(), job.name);
         let before = Stage::of(job.status).unwrap_or(Stage::JobCreated);
-        let pod_spec = &job.spec["job"]["spec"];
+        let pod_spec = &job.spec[fields::job::JOB][fields::template::SPEC];
         let main = main_container::name(pod_spec, Role::Runner);
         let policy = pod_spec["restartPolicy"].as_str().unwrap_or_default();
         let pod = observed_runner

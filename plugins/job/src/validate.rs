@@ -1,6 +1,7 @@
 //! Validation of a `DaskJob`.
 
 use dask_operator_plugin::dask::checks::Checks;
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::main_container::Role;
 use dask_operator_plugin::dask::metadata::{Ignored, Metadata};
 use dask_operator_plugin::dask::names;
@@ -19,17 +20,22 @@ pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
-    if let Some(job) = checks.object(spec, "job", "spec") {
+    if let Some(job) = checks.object(spec, fields::job::JOB, "spec") {
         checks.embedded_metadata(job, "spec.job");
-        if let Some(pod_spec) = checks.object(job, "spec", "spec.job") {
+        if let Some(pod_spec) = checks.object(job, fields::template::SPEC, "spec.job") {
             runner(&mut checks, pod_spec);
         }
     }
-    if let Some(cluster) = checks.object(spec, "cluster", "spec") {
+    if let Some(cluster) = checks.object(spec, fields::job::CLUSTER, "spec") {
         checks.embedded_metadata(cluster, "spec.cluster");
-        let labels =
-            Metadata::of(object, &Ignored::default()).below(Metadata::embedded(cluster.get("metadata")));
-        checks.cluster_spec(&cluster["spec"], "spec.cluster.spec", name, &labels);
+        let labels = Metadata::of(object, &Ignored::default())
+            .below(Metadata::embedded(cluster.get(fields::template::METADATA)));
+        checks.cluster_spec(
+            &cluster[fields::template::SPEC],
+            "spec.cluster.spec",
+            name,
+            &labels,
+        );
     }
     life(&mut checks, spec);
     if let Some(old) = old {
@@ -40,7 +46,7 @@ pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
 
 /// Adds warnings for changes that have no effect at the present stage.
 fn change(checks: &mut Checks, spec: &Value, old: &Value) {
-    let changed = ["job", "cluster"]
+    let changed = [fields::job::JOB, fields::job::CLUSTER]
         .into_iter()
         .find(|part| spec[part] != old["spec"][part]);
     let (Some(part), Some(stage)) = (changed, Stage::of(&old["status"])) else {
@@ -54,7 +60,7 @@ fn change(checks: &mut Checks, spec: &Value, old: &Value) {
                 stage.as_str()
             ),
         );
-    } else if part == "job" && stage > Stage::JobCreated {
+    } else if part == fields::job::JOB && stage > Stage::JobCreated {
         checks.warning(
             "spec.job",
             "the runner that there is keeps its spec: the change counts for the next attempt, if there is one",
@@ -64,17 +70,17 @@ fn change(checks: &mut Checks, spec: &Value, old: &Value) {
 
 /// Checks the fields that control the life of the job.
 fn life(checks: &mut Checks, spec: &Value) {
-    for field in ["backoffLimit", "waitForWorkers"] {
+    for field in [fields::job::BACKOFF_LIMIT, fields::job::WAIT_FOR_WORKERS] {
         checks.whole_number(spec, field, "spec", &format!("0 or more, as `{field}: 2`"));
     }
     for (field, example, instead) in [
         (
-            "activeDeadlineSeconds",
+            fields::job::ACTIVE_DEADLINE,
             3600,
             "leave it out if the job has no deadline",
         ),
         (
-            "ttlSecondsAfterFinished",
+            fields::job::TTL_AFTER_FINISHED,
             86400,
             "leave it out if the job must never be deleted",
         ),
@@ -82,8 +88,12 @@ fn life(checks: &mut Checks, spec: &Value) {
         let remedy = format!("0 or more, as `{field}: {example}`");
         checks.duration(spec, field, "spec", &remedy, instead);
     }
-    let workers = u64::from(resource::replicas(&spec["cluster"]["spec"]["worker"]));
-    let waits = spec["waitForWorkers"].as_u64().filter(|waits| *waits > workers);
+    let workers = u64::from(resource::replicas(
+        &spec[fields::job::CLUSTER][fields::template::SPEC][fields::cluster::WORKER],
+    ));
+    let waits = spec[fields::job::WAIT_FOR_WORKERS]
+        .as_u64()
+        .filter(|waits| *waits > workers);
     if let Some(waits) = waits {
         let remedy = match workers {
             0 => "write more `replicas`".to_owned(),

@@ -1,5 +1,6 @@
 //! Workers that the runner waits for.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler;
 use dask_operator_plugin::prelude::*;
@@ -24,7 +25,7 @@ impl Registered {
             SchedulerState::NotAsked => Err(String::new()),
         };
         Self {
-            wanted: job.spec["waitForWorkers"].as_u64().unwrap_or(0),
+            wanted: job.spec[fields::job::WAIT_FOR_WORKERS].as_u64().unwrap_or(0),
             registered,
         }
     }
@@ -53,7 +54,7 @@ impl Registered {
 
     /// Returns the scheduler query. `None` if the runner does not wait for workers.
     pub(crate) fn request(&self, job: &Resource<'_>) -> Option<SchedulerRequest> {
-        let cluster = &job.spec["cluster"]["spec"];
+        let cluster = &job.spec[fields::job::CLUSTER][fields::template::SPEC];
         (self.wanted > 0).then(|| scheduler::request(cluster, &[SchedulerQuestion::Workers], scheduler::SOON))
     }
 }

@@ -1,5 +1,6 @@
 //! The conditions of a group.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
 use dask_operator_plugin::dask::update::Strategy;
 use dask_operator_plugin::dask::{quantity, time};
@@ -108,7 +109,8 @@ pub(crate) fn workers_ready(
 
 /// Returns the scheduling gates in the group's own spec as the end of a message. Admission plugins may have added others.
 fn gates(group: &Resource<'_>) -> String {
-    let gates = group.spec["worker"]["spec"]["schedulingGates"].as_array();
+    let gates =
+        group.spec[fields::worker_group::WORKER][fields::template::SPEC]["schedulingGates"].as_array();
     let names: Vec<&str> = gates
         .into_iter()
         .flatten()

@@ -32,6 +32,7 @@ mod validate;
 mod victims;
 mod wanted;
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;
 
@@ -57,7 +58,8 @@ impl Logic<WorkerGroup> for DefaultWorkerGroup {
     fn default(mut object: Value, settings: &Settings) -> Result<Value, Error> {
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             defaults::worker(
-                spec.entry("worker").or_insert_with(|| json!({})),
+                spec.entry(fields::worker_group::WORKER)
+                    .or_insert_with(|| json!({})),
                 settings.default_image.as_deref(),
             );
         }

@@ -1,5 +1,6 @@
 //! The plan of a worker group: its workers, status, conditions and events.
 
+use dask_operator_plugin::dask::fields;
 use std::collections::HashSet;
 
 use dask_operator_plugin::dask::metadata::{self, Metadata};
@@ -42,10 +43,16 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
     Error::if_invalid(findings)?;
     let group = Resource::of(&group);
     let scheduler = Scheduler::of(observation);
-    let notices = Notices::of(observation, &group.spec["worker"]["spec"], &settings.drain_taints)?;
+    let notices = Notices::of(
+        observation,
+        &group.spec[fields::worker_group::WORKER][fields::template::SPEC],
+        &settings.drain_taints,
+    )?;
     let hash = wanted::template_hash(&group);
     let census = Census::of(observation, scheduler, &notices, &hash, group.status)?;
-    let cluster_name = group.spec["cluster"].as_str().unwrap_or_default();
+    let cluster_name = group.spec[fields::worker_group::CLUSTER]
+        .as_str()
+        .unwrap_or_default();
     let mut plan = match observation.related_object(&kinds::cluster(), cluster_name) {
         None => {
             let message = format!(
@@ -63,7 +70,7 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
             let image = settings.default_image.as_deref();
             defaults::cluster_spec(&mut cluster["spec"], cluster_name, image);
             let cluster = Resource::of(&cluster);
-            let plan = match cluster.spec["suspend"].as_bool() {
+            let plan = match cluster.spec[fields::cluster::SUSPEND].as_bool() {
                 Some(true) => suspended(&group, &cluster, &census),
                 _ => workers(&group, &cluster, census, scheduler, observation, settings),
             };
@@ -353,7 +360,9 @@ fn status(
     wanted: Option<&Wanted>,
     outage: Option<Outage>,
 ) -> String {
-    let cluster = group.spec["cluster"].as_str().unwrap_or_default();
+    let cluster = group.spec[fields::worker_group::CLUSTER]
+        .as_str()
+        .unwrap_or_default();
     let mut status = json!({
         "replicas": census.workers.len(),
         "readyReplicas": census.ready(),

@@ -1,5 +1,6 @@
 //! The template of workers, which is built once per plan and completed for each worker.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{
     self, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
 };
@@ -26,7 +27,7 @@ impl Template {
         settings: &Settings,
         wanted: &Wanted,
     ) -> Self {
-        let worker = &group.spec["worker"];
+        let worker = &group.spec[fields::worker_group::WORKER];
         // A placeholder for the name, which must not occur in the spec.
         let mut placeholder = "worker-name-stand-in".to_owned();
         while contains_text(worker, &placeholder) {
@@ -34,7 +35,7 @@ impl Template {
         }
         let domain = settings.cluster_domain.as_deref();
         let address = address::scheduler_address(cluster.name, group.namespace, cluster.spec, domain);
-        let mut pod_spec = worker["spec"].clone();
+        let mut pod_spec = worker[fields::template::SPEC].clone();
         let variables = [
             (environment::WORKER_NAME, placeholder.as_str()),
             (environment::SCHEDULER_ADDRESS, address.as_str()),
@@ -106,7 +107,9 @@ fn metadata(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -
     let ignored = settings.ignored();
     let cluster_labels = Metadata::of(cluster.object, &ignored).labels;
     let mut metadata = Metadata::of(group.object, &ignored)
-        .below(Metadata::embedded(group.spec["worker"].get("metadata")))
+        .below(Metadata::embedded(
+            group.spec[fields::worker_group::WORKER].get(fields::template::METADATA),
+        ))
         .with_default_labels(cluster_labels)
         .without_sidecar();
     metadata

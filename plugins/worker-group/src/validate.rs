@@ -1,6 +1,7 @@
 //! Validation of a `DaskWorkerGroup`.
 
 use dask_operator_plugin::dask::checks::Checks;
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::ANNOTATION_RESTARTED_AT;
 use dask_operator_plugin::dask::{names, time};
 use dask_operator_plugin::prelude::*;
@@ -14,14 +15,17 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
     let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
-    if spec["cluster"].as_str().is_none_or(str::is_empty) {
+    if spec[fields::worker_group::CLUSTER]
+        .as_str()
+        .is_none_or(str::is_empty)
+    {
         checks.error(
             "spec.cluster",
             "it says which cluster the workers join: write the name of a DaskCluster in this namespace",
         );
     }
-    if let Some(old) = old.map(|old| &old["spec"]["cluster"])
-        && *old != spec["cluster"]
+    if let Some(old) = old.map(|old| &old["spec"][fields::worker_group::CLUSTER])
+        && *old != spec[fields::worker_group::CLUSTER]
     {
         checks.error(
             "spec.cluster",
@@ -37,11 +41,11 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
             ),
         );
     }
-    if let Some(worker) = checks.object(spec, "worker", "spec") {
+    if let Some(worker) = checks.object(spec, fields::worker_group::WORKER, "spec") {
         checks.worker(
             worker,
             "spec.worker",
-            spec["cluster"].as_str().unwrap_or_default(),
+            spec[fields::worker_group::CLUSTER].as_str().unwrap_or_default(),
         );
     }
     checks.into_findings()

@@ -1,5 +1,6 @@
 //! The desired state of a group.
 
+use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::ANNOTATION_RESTARTED_AT;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
@@ -42,7 +43,7 @@ impl Wanted {
         scheduler: Scheduler<'_>,
         now: Timestamp,
     ) -> Self {
-        let worker = &group.spec["worker"];
+        let worker = &group.spec[fields::worker_group::WORKER];
         let scale_down = ScaleDown::of(worker);
         let outage = Outage::of(group, scale_down, scheduler, now);
         let replicas = resource::replicas(worker) as usize;
@@ -116,5 +117,5 @@ impl Wanted {
 /// hash are outdated. Labels and annotations are excluded, because they can be changed on an existing pod. Additions by the
 /// operator (names, addresses, environment) are excluded too, so that a new release of it does not make workers outdated.
 pub(crate) fn template_hash(group: &Resource<'_>) -> String {
-    hash::of(&group.spec["worker"]["spec"])
+    hash::of(&group.spec[fields::worker_group::WORKER][fields::template::SPEC])
 }

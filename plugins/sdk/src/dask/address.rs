@@ -1,5 +1,6 @@
 //! Address of a cluster's scheduler, derived from the cluster's spec.
 
+use super::fields;
 use serde_json::Value;
 
 use super::main_container::{self, Role};
@@ -26,12 +27,15 @@ pub fn scheduler_address(
     cluster_spec: &Value,
     domain: Option<&str>,
 ) -> String {
-    let scheduler = &cluster_spec["scheduler"];
+    let scheduler = &cluster_spec[fields::cluster::SCHEDULER];
     let domain = match domain.map(|domain| domain.trim_matches('.')) {
         None | Some("") => String::new(),
         Some(domain) => format!(".{domain}"),
     };
-    let (scheme, port) = (scheme(&scheduler["spec"]), comm_port(&scheduler["service"]));
+    let (scheme, port) = (
+        scheme(&scheduler[fields::template::SPEC]),
+        comm_port(&scheduler[fields::scheduler::SERVICE]),
+    );
     format!(
         "{scheme}://{}.{namespace}.svc{domain}:{port}",
         names::scheduler(cluster)

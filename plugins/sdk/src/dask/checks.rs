@@ -19,6 +19,7 @@ mod tests;
 mod update;
 mod variables;
 
+use super::fields;
 use serde_json::Value;
 
 use addresses::CalledScheduler;
@@ -118,17 +119,22 @@ impl Checks {
                 format!("{what}: write an object with `scheduler` and `worker`"),
             );
         }
-        if let Some(worker) = self.object(spec, "worker", path) {
-            self.worker_of(worker, &join(path, "worker"), cluster, &spec["scheduler"]);
+        if let Some(worker) = self.object(spec, fields::cluster::WORKER, path) {
+            self.worker_of(
+                worker,
+                &join(path, fields::cluster::WORKER),
+                cluster,
+                &spec[fields::cluster::SCHEDULER],
+            );
         }
-        if let Some(scheduler) = self.object(spec, "scheduler", path) {
-            let path = join(path, "scheduler");
-            let is_called = calling::call_the_service(&spec["worker"]["spec"]);
+        if let Some(scheduler) = self.object(spec, fields::cluster::SCHEDULER, path) {
+            let path = join(path, fields::cluster::SCHEDULER);
+            let is_called = calling::call_the_service(&spec[fields::cluster::WORKER][fields::template::SPEC]);
             self.scheduler(scheduler, &path, cluster, cluster_labels, is_called);
         }
         self.duration(
             spec,
-            "idleTimeout",
+            fields::cluster::IDLE_TIMEOUT,
             path,
             "seconds, as `idleTimeout: 3600`; 0 turns it off",
             "write 0 if the cluster must never be deleted",
@@ -143,13 +149,18 @@ impl Checks {
     /// Checks `spec.worker` of a `DaskCluster`, or of a `DaskWorkerGroup` of this cluster. `scheduler` is `spec.scheduler` of the
     /// cluster, or null if it is unknown.
     fn worker_of(&mut self, worker: &Value, path: &str, cluster: &str, scheduler: &Value) {
-        self.workers(worker, "replicas", path, "0 or more, as `replicas: 2`");
+        self.workers(
+            worker,
+            fields::worker::REPLICAS,
+            path,
+            "0 or more, as `replicas: 2`",
+        );
         update::check(self, worker, path);
         self.embedded_metadata(worker, path);
-        let Some(pod_spec) = self.object(worker, "spec", path) else {
+        let Some(pod_spec) = self.object(worker, fields::template::SPEC, path) else {
             return;
         };
-        let field = join(path, "spec");
+        let field = join(path, fields::template::SPEC);
         self.pod_spec(pod_spec, &field);
         self.image_tag(pod_spec, &field, Role::Worker);
         let namespace = self.namespace.clone();
@@ -159,7 +170,7 @@ impl Checks {
             scheduler,
         };
         calling::worker(self, pod_spec, &field, called);
-        let pods = worker["replicas"].as_u64().unwrap_or(1);
+        let pods = worker[fields::worker::REPLICAS].as_u64().unwrap_or(1);
         if !naming::check(self, pod_spec, &field, pods) {
             naming::warn_if_unnamed(self, pod_spec, &field);
         }
@@ -190,10 +201,10 @@ impl Checks {
         is_called: bool,
     ) {
         self.embedded_metadata(scheduler, path);
-        if let Some(pod_spec) = self.object(scheduler, "spec", path) {
-            let field = join(path, "spec");
+        if let Some(pod_spec) = self.object(scheduler, fields::template::SPEC, path) {
+            let field = join(path, fields::template::SPEC);
             // A Service excludes pods that are not ready, unless `publishNotReadyAddresses` is set.
-            let service = &scheduler["service"];
+            let service = &scheduler[fields::scheduler::SERVICE];
             let must_be_ready =
                 is_called && !has_manual_endpoints(service) && service["publishNotReadyAddresses"] != true;
             self.pod(pod_spec, &field, must_be_ready);
@@ -209,12 +220,17 @@ impl Checks {
                 );
             }
         }
-        if let Some(service) = self.object(scheduler, "service", path) {
+        if let Some(service) = self.object(scheduler, fields::scheduler::SERVICE, path) {
             let labels = cluster_labels
                 .clone()
-                .below(Metadata::embedded(scheduler.get("metadata")))
+                .below(Metadata::embedded(scheduler.get(fields::template::METADATA)))
                 .reserved(&metadata::scheduler_labels(cluster));
-            self.service(service, &join(path, "service"), &labels, is_called);
+            self.service(
+                service,
+                &join(path, fields::scheduler::SERVICE),
+                &labels,
+                is_called,
+            );
             let is_selected = selects(service, &labels);
             self.target_ports(scheduler, path, is_selected && is_called);
             if is_selected {
@@ -388,8 +404,8 @@ impl Checks {
 
     /// Checks the `metadata` of a part of a spec: `labels` and `annotations` must be maps of strings.
     pub fn embedded_metadata(&mut self, part: &Value, path: &str) {
-        let field = join(path, "metadata");
-        let metadata = &part["metadata"];
+        let field = join(path, fields::template::METADATA);
+        let metadata = &part[fields::template::METADATA];
         if !metadata.is_null() && !metadata.is_object() {
             return self.error(
                 field,

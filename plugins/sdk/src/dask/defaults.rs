@@ -7,17 +7,21 @@
 //! its author forgot the image or misspelt the field. A part with a misspelt `containers` gets no container. Containers
 //! other than Dask's are not changed.
 
+use super::fields;
 use serde_json::{Map, Value, json};
 
 use super::checks::{misspelt_containers, misspelt_image};
 use super::main_container::{self, Role};
-use super::metadata::{LABEL_CLUSTER, LABEL_COMPONENT};
+use super::metadata::{COMPONENT_SCHEDULER, LABEL_CLUSTER, LABEL_COMPONENT};
 
 /// Default image if neither the manifest nor the settings contain one.
 pub const IMAGE: &str = "ghcr.io/dask/dask:latest";
 
 /// Parts of a cluster's spec that contain pods.
-const PARTS: [(&str, Role); 2] = [("worker", Role::Worker), ("scheduler", Role::Scheduler)];
+const PARTS: [(&str, Role); 2] = [
+    (fields::cluster::WORKER, Role::Worker),
+    (fields::cluster::SCHEDULER, Role::Scheduler),
+];
 
 /// Returns a member of an object, and creates it if it is missing or null. Returns `None` if `value` is not an object.
 fn member<'a>(value: &'a mut Value, name: &str, make: impl FnOnce() -> Value) -> Option<&'a mut Value> {
@@ -49,18 +53,19 @@ pub fn cluster_spec(spec: &mut Value, name: &str, setting: Option<&str>) {
 }
 
 fn fill_cluster_spec(spec: &mut Value, name: &str, image: Option<&str>) {
-    if let Some(worker) = member(spec, "worker", object) {
+    if let Some(worker) = member(spec, fields::cluster::WORKER, object) {
         fill_worker(worker, image);
     }
-    let Some(scheduler) = member(spec, "scheduler", object) else {
+    let Some(scheduler) = member(spec, fields::cluster::SCHEDULER, object) else {
         return;
     };
-    if let Some(pod_spec) = member(scheduler, "spec", object) {
+    if let Some(pod_spec) = member(scheduler, fields::template::SPEC, object) {
         main_container(pod_spec, Role::Scheduler, image, scheduler_parts);
         quantities(pod_spec);
     }
-    let ports = ["tcp-comm", "http-dashboard"].map(|port| names_port(&scheduler["spec"], port));
-    if let Some(service) = member(scheduler, "service", object) {
+    let ports =
+        ["tcp-comm", "http-dashboard"].map(|port| names_port(&scheduler[fields::template::SPEC], port));
+    if let Some(service) = member(scheduler, fields::scheduler::SERVICE, object) {
         self::service(service, name, ports);
     }
 }
@@ -77,7 +82,7 @@ fn image_of(parts: &[(&Value, Role)], setting: Option<&str>) -> Option<String> {
 
 /// Returns the main container of a part of a spec, if the manifest contains one.
 fn written_container(part: &Value, role: Role) -> Option<&Value> {
-    let pod_spec = part.get("spec")?;
+    let pod_spec = part.get(fields::template::SPEC)?;
     let position = main_container::position(pod_spec, role);
     pod_spec.get("containers")?.get(position)
 }
@@ -103,8 +108,8 @@ pub fn worker(worker: &mut Value, setting: Option<&str>) {
 }
 
 fn fill_worker(worker: &mut Value, image: Option<&str>) {
-    member(worker, "replicas", || json!(1));
-    if let Some(pod_spec) = member(worker, "spec", object) {
+    member(worker, fields::worker::REPLICAS, || json!(1));
+    if let Some(pod_spec) = member(worker, fields::template::SPEC, object) {
         let parts = match pod_spec["hostNetwork"] == true {
             true => worker_parts_on_node,
             false => worker_parts,
@@ -117,29 +122,31 @@ fn fill_worker(worker: &mut Value, image: Option<&str>) {
 /// Fills in the `spec` of a `DaskJob` with the name `name`. Runner and workers run the same code: if one of them has an
 /// image, the other gets it, too. `setting` is the administrator's image, if there is one.
 pub fn job_spec(spec: &mut Map<String, Value>, name: &str, setting: Option<&str>) {
-    let cluster = spec.entry("cluster").or_insert_with(object);
+    let cluster = spec.entry(fields::job::CLUSTER).or_insert_with(object);
     if let Some(cluster) = cluster.as_object_mut() {
-        cluster.entry("spec").or_insert_with(object);
+        cluster.entry(fields::template::SPEC).or_insert_with(object);
     }
-    let cluster = spec.get("cluster").and_then(|cluster| cluster.get("spec"));
+    let cluster = spec
+        .get(fields::job::CLUSTER)
+        .and_then(|cluster| cluster.get(fields::template::SPEC));
     let cluster = cluster.unwrap_or(&Value::Null);
     let [worker, scheduler] = PARTS.map(|(part, role)| (&cluster[part], role));
-    let runner = (spec.get("job").unwrap_or(&Value::Null), Role::Runner);
+    let runner = (spec.get(fields::job::JOB).unwrap_or(&Value::Null), Role::Runner);
     let image = image_of(&[worker, scheduler, runner], setting);
     if let Some(spec) = spec
-        .get_mut("cluster")
-        .and_then(|cluster| cluster.get_mut("spec"))
+        .get_mut(fields::job::CLUSTER)
+        .and_then(|cluster| cluster.get_mut(fields::template::SPEC))
     {
         fill_cluster_spec(spec, name, image.as_deref());
     }
-    if let Some(job) = spec.get_mut("job") {
+    if let Some(job) = spec.get_mut(fields::job::JOB) {
         fill_runner(job, image.as_deref());
     }
 }
 
 /// Fills in `spec.job` of a `DaskJob`.
 fn fill_runner(job: &mut Value, image: Option<&str>) {
-    let Some(pod_spec) = member(job, "spec", object) else {
+    let Some(pod_spec) = member(job, fields::template::SPEC, object) else {
         return;
     };
     // The default in the current custom resource definition.
@@ -268,7 +275,7 @@ fn service(service: &mut Value, cluster: &str, [comm, dashboard]: [bool; 2]) {
         member(
             service,
             "selector",
-            || json!({LABEL_CLUSTER: cluster, LABEL_COMPONENT: "scheduler"}),
+            || json!({LABEL_CLUSTER: cluster, LABEL_COMPONENT: COMPONENT_SCHEDULER}),
         );
     }
     if is_left_out(service, "ports")

@@ -9,6 +9,7 @@ pub mod checks;
 pub mod command;
 pub mod defaults;
 pub mod environment;
+pub mod fields;
 pub mod hash;
 pub mod kinds;
 pub mod last_words;

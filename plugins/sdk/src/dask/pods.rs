@@ -15,6 +15,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::fields::template::SPEC;
+use super::fields::{cluster, job, worker_group};
 use super::metadata::{COMPONENT_RUNNER, COMPONENT_SCHEDULER, COMPONENT_WORKER, LABEL_COMPONENT};
 
 /// The role of a pod.
@@ -121,19 +123,27 @@ impl<'a> PodSpec<'a> {
 
 /// Paths of the pod specs in each kind.
 const PATHS: [(&str, Role, &[&str]); 6] = [
-    ("DaskCluster", Role::Worker, &["spec", "worker", "spec"]),
-    ("DaskCluster", Role::Scheduler, &["spec", "scheduler", "spec"]),
-    ("DaskWorkerGroup", Role::Worker, &["spec", "worker", "spec"]),
-    ("DaskJob", Role::Runner, &["spec", "job", "spec"]),
+    ("DaskCluster", Role::Worker, &["spec", cluster::WORKER, SPEC]),
+    (
+        "DaskCluster",
+        Role::Scheduler,
+        &["spec", cluster::SCHEDULER, SPEC],
+    ),
+    (
+        "DaskWorkerGroup",
+        Role::Worker,
+        &["spec", worker_group::WORKER, SPEC],
+    ),
+    ("DaskJob", Role::Runner, &["spec", job::JOB, SPEC]),
     (
         "DaskJob",
         Role::Worker,
-        &["spec", "cluster", "spec", "worker", "spec"],
+        &["spec", job::CLUSTER, SPEC, cluster::WORKER, SPEC],
     ),
     (
         "DaskJob",
         Role::Scheduler,
-        &["spec", "cluster", "spec", "scheduler", "spec"],
+        &["spec", job::CLUSTER, SPEC, cluster::SCHEDULER, SPEC],
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! Access to the fields of a Dask resource.
 
+use super::fields;
 use serde_json::Value;
 
 use super::metadata::{ANNOTATION_CLUSTER_REPLICAS, Metadata};
@@ -57,7 +58,7 @@ pub const MOST_WORKERS: usize = 20_000;
 
 /// Returns `replicas` of a `spec.worker`; 1 if it is not set.
 pub fn replicas(worker: &Value) -> u32 {
-    let replicas = worker["replicas"].as_u64().unwrap_or(1);
+    let replicas = worker[fields::worker::REPLICAS].as_u64().unwrap_or(1);
     u32::try_from(replicas).unwrap_or(u32::MAX)
 }
 
@@ -69,7 +70,7 @@ pub fn passed_on_replicas(wanted: u32, existing: Option<&Value>) -> u32 {
     let passed_on = child["metadata"]["annotations"][ANNOTATION_CLUSTER_REPLICAS].as_str();
     match passed_on {
         Some(passed_on) if passed_on != wanted.to_string() => wanted,
-        _ => replicas(&child["spec"]["worker"]),
+        _ => replicas(&child["spec"][fields::cluster::WORKER]),
     }
 }
 

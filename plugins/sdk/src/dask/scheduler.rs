@@ -1,5 +1,6 @@
 //! Queries to a Dask scheduler.
 
+use super::fields;
 use serde_json::Value;
 
 use super::address;
@@ -20,7 +21,7 @@ pub fn request(cluster_spec: &Value, questions: &[SchedulerQuestion], period: u6
         questions: questions.to_vec(),
         period,
         target_duration: None,
-        tls: address::scheme(&cluster_spec["scheduler"]["spec"]) == "tls",
+        tls: address::scheme(&cluster_spec[fields::cluster::SCHEDULER][fields::template::SPEC]) == "tls",
         retire: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! Settings for the retirement and replacement of workers: `scaleDown`, `drainTimeoutSeconds` and `updateStrategy` of a
 //! `spec.worker`.
 
+use super::fields::{self, update_strategy};
 use serde_json::Value;
 
 use super::resource::MOST_WORKERS;
@@ -21,8 +22,8 @@ pub enum ScaleDown {
 impl ScaleDown {
     /// Reads the setting of a `spec.worker`; the default is [`Drain`](Self::Drain).
     pub fn of(worker: &Value) -> Self {
-        match worker["scaleDown"].as_str() {
-            Some("unsafe") => Self::Unsafe,
+        match worker[fields::worker::SCALE_DOWN].as_str() {
+            Some(fields::worker::UNSAFE) => Self::Unsafe,
             _ => Self::Drain,
         }
     }
@@ -30,7 +31,7 @@ impl ScaleDown {
 
 /// Returns the time that a worker has for moving its results to other workers, in milliseconds.
 pub fn drain_timeout(worker: &Value) -> i64 {
-    time::seconds(&worker["drainTimeoutSeconds"]).unwrap_or(DRAIN_TIMEOUT)
+    time::seconds(&worker[fields::worker::DRAIN_TIMEOUT]).unwrap_or(DRAIN_TIMEOUT)
 }
 
 /// The way in which workers with an outdated template are replaced.
@@ -51,12 +52,16 @@ impl Strategy {
     /// Reads the setting of a `spec.worker` with this number of workers. By default one worker may be missing, unless a surge is
     /// allowed. At least one worker can always be replaced.
     pub fn of(worker: &Value, replicas: usize) -> Self {
-        let strategy = &worker["updateStrategy"];
-        if strategy["type"] == "OnDelete" {
+        let strategy = &worker[fields::worker::UPDATE_STRATEGY];
+        if strategy[update_strategy::TYPE] == update_strategy::ON_DELETE {
             return Self::OnDelete;
         }
-        let surge = count(&strategy["maxSurge"], replicas, Rounding::Up).unwrap_or(0);
-        let unavailable = count(&strategy["maxUnavailable"], replicas, Rounding::Down);
+        let surge = count(&strategy[update_strategy::MAX_SURGE], replicas, Rounding::Up).unwrap_or(0);
+        let unavailable = count(
+            &strategy[update_strategy::MAX_UNAVAILABLE],
+            replicas,
+            Rounding::Down,
+        );
         let unavailable = unavailable.unwrap_or(usize::from(surge == 0));
         Self::Rolling {
             max_unavailable: if surge == 0 {

@@ -48,13 +48,13 @@ impl Workload {
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), json!(value)))
                     .collect();
-                let mut spec = json!({
+                let spec = json!({
                     "replicas": 1,
                     "selector": {"matchLabels": selector},
                     // No two pods with the same name at the same time.
                     "strategy": {"type": "Recreate"},
+                    "template": object(metadata, pod_spec),
                 });
-                spec["template"] = object(metadata, pod_spec);
                 object(metadata, spec)
             }
         }

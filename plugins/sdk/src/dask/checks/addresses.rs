@@ -1,5 +1,6 @@
 //! Check that an address leads to the scheduler of a cluster.
 
+use crate::dask::fields;
 use serde_json::Value;
 
 use super::service::{has_manual_endpoints, is_headless};
@@ -72,7 +73,7 @@ pub(super) fn address_problem(
             "leads to the namespace `{named}`, and the cluster is in `{own}`"
         )));
     }
-    let service = &called.scheduler["service"];
+    let service = &called.scheduler[fields::scheduler::SERVICE];
     if port.parse::<u64>().is_ok_and(|port| !has_port(service, port)) {
         return Some(AddressProblem::sure(format!(
             "calls port {port}, where the scheduler's Service does not lead to it"
@@ -101,7 +102,10 @@ fn other_host_problem(
     called: CalledScheduler<'_>,
     is_alone: bool,
 ) -> Option<AddressProblem> {
-    let (service, pod_spec) = (&called.scheduler["service"], &called.scheduler["spec"]);
+    let (service, pod_spec) = (
+        &called.scheduler[fields::scheduler::SERVICE],
+        &called.scheduler[fields::template::SPEC],
+    );
     let first = labels.first().copied().unwrap_or_default();
     let is_of_pod = ["hostname", "subdomain"]
         .iter()
@@ -148,7 +152,7 @@ fn has_port(service: &Value, number: u64) -> bool {
 
 /// Returns the scheme in the command of a scheduler if it is one that Dask supports. Returns `None` if there are several.
 fn command_scheme(scheduler: &Value) -> Option<String> {
-    let pod_spec = &scheduler["spec"];
+    let pod_spec = &scheduler[fields::template::SPEC];
     let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Scheduler)];
     start::of(container, Role::Scheduler)?;
     let [protocols, _] = address::named_schemes(container);

@@ -2,6 +2,7 @@
 //!
 //! Only commands that are known to start Dask are checked. The behaviour of other commands is unknown.
 
+use crate::dask::fields;
 use serde_json::Value;
 
 use super::Checks;
@@ -28,7 +29,7 @@ struct Endpoint {
 
 /// Compares the scheduler's command line with its Service. `path` is the field of `spec.scheduler`.
 pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
-    let pod_spec = &scheduler["spec"];
+    let pod_spec = &scheduler[fields::template::SPEC];
     let main = main_container::position(pod_spec, Role::Scheduler);
     let container = &pod_spec["containers"][main];
     let Some(start) = start::of(container, Role::Scheduler) else {
@@ -38,10 +39,10 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
     let place = format!("{path}.spec.containers[{main}]");
     let field = format!("{place}.{}", list_of_words(container));
     for endpoint in [comm(&words), dashboard(&words)] {
-        let Some((at, port)) = service_port(&scheduler["service"], &endpoint) else {
+        let Some((at, port)) = service_port(&scheduler[fields::scheduler::SERVICE], &endpoint) else {
             continue;
         };
-        let target = target(&scheduler["service"], port, pod_spec, main);
+        let target = target(&scheduler[fields::scheduler::SERVICE], port, pod_spec, main);
         // Another program on the same command line may listen there and forward connections.
         if let (Some(&listens), Some(target)) = (endpoint.ports.first(), target)
             && !endpoint.ports.contains(&target)

@@ -1,5 +1,6 @@
 //! Checks of the Service in front of a scheduler.
 
+use crate::dask::fields;
 use serde_json::{Map, Value};
 
 use super::{Checks, container, join, kind};
@@ -52,7 +53,10 @@ impl Checks {
     /// Checks that the scheduler's pod has the target ports of its Service. `is_only_way` is true if the Service selects the
     /// pod and the workers call nothing else.
     pub(super) fn target_ports(&mut self, scheduler: &Value, path: &str, is_only_way: bool) {
-        let (service, pod_spec) = (&scheduler["service"], &scheduler["spec"]);
+        let (service, pod_spec) = (
+            &scheduler[fields::scheduler::SERVICE],
+            &scheduler[fields::template::SPEC],
+        );
         let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
         // A headless Service resolves to the pod itself, with all its ports.
         let looks_for_ports = !is_headless(service) && !has_manual_endpoints(service);

@@ -1,5 +1,6 @@
 //! Checks of the settings for the retirement and replacement of workers.
 
+use crate::dask::fields::{update_strategy, worker};
 use serde_json::Value;
 
 use super::{Checks, join};
@@ -10,19 +11,19 @@ use crate::dask::update::{Rounding, count};
 pub(super) fn check(checks: &mut Checks, worker: &Value, path: &str) {
     one_of(
         checks,
-        &worker["scaleDown"],
-        &join(path, "scaleDown"),
-        ["drain", "unsafe"],
+        &worker[worker::SCALE_DOWN],
+        &join(path, worker::SCALE_DOWN),
+        [worker::DRAIN, worker::UNSAFE],
     );
     checks.duration(
         worker,
-        "drainTimeoutSeconds",
+        worker::DRAIN_TIMEOUT,
         path,
         "seconds, as `drainTimeoutSeconds: 300`",
         "write how long a worker may take at most, as `drainTimeoutSeconds: 86400`",
     );
-    let strategy = &worker["updateStrategy"];
-    let field = join(path, "updateStrategy");
+    let strategy = &worker[worker::UPDATE_STRATEGY];
+    let field = join(path, worker::UPDATE_STRATEGY);
     if !strategy.is_null() && !strategy.is_object() {
         return checks.error(
             field,
@@ -31,11 +32,11 @@ pub(super) fn check(checks: &mut Checks, worker: &Value, path: &str) {
     }
     one_of(
         checks,
-        &strategy["type"],
-        &join(&field, "type"),
-        ["RollingUpdate", "OnDelete"],
+        &strategy[update_strategy::TYPE],
+        &join(&field, update_strategy::TYPE),
+        [update_strategy::ROLLING_UPDATE, update_strategy::ON_DELETE],
     );
-    for name in ["maxUnavailable", "maxSurge"] {
+    for name in [update_strategy::MAX_UNAVAILABLE, update_strategy::MAX_SURGE] {
         let value = &strategy[name];
         if !value.is_null() && count(value, 100, Rounding::Up).is_none() {
             let message = format!(
