@@ -1,9 +1,8 @@
 //! The plan of an autoscaler: its status, conditions, events and scale requests.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::{kinds, names, scheduler, time};
+use dask_operator_plugin::dask::{fields, kinds, names, scheduler, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::{self, DecisionState, Input};

@@ -1,11 +1,10 @@
 //! The default worker group of a cluster, and the summary of all its groups.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{
     self, ANNOTATION_CLUSTER_REPLICAS, COMPONENT_WORKER_GROUP, LABEL_CLUSTER, LABEL_COMPONENT, Metadata,
 };
 use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::{kinds, names};
+use dask_operator_plugin::dask::{fields, kinds, names};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;

@@ -1,8 +1,7 @@
 //! Deletion of a cluster whose scheduler has been idle for `spec.idleTimeout` seconds.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{scheduler, time};
+use dask_operator_plugin::dask::{fields, scheduler, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::requeue::requeue_within;

@@ -22,10 +22,10 @@
 mod available;
 mod group;
 mod idle;
-mod memory;
 mod plan;
 mod registration;
 mod requeue;
+mod restarts;
 mod scheduler;
 mod service;
 mod settings;

@@ -6,8 +6,8 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::prelude::*;
 
 use crate::group::{self, Groups};
-use crate::memory::History;
 use crate::registration::Registration;
+use crate::restarts::SchedulerHistory;
 use crate::scheduler::{Scheduler, is_suspended};
 use crate::service::Service;
 use crate::{DefaultCluster, Settings, available, idle, validate};
@@ -33,7 +33,7 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     let service = Service::of(observation, &cluster, &inherited)?;
     let groups = Groups::of(observation, &cluster, settings)?;
     let suspended = is_suspended(&cluster);
-    let mut history = History::of(&cluster, scheduler.present.as_ref(), suspended);
+    let mut history = SchedulerHistory::of(&cluster, scheduler.present.as_ref(), suspended);
     history.backoff = scheduler.backoff.clone().filter(|_| !suspended);
     let registration = match suspended {
         true => Registration::default(),
@@ -126,7 +126,7 @@ fn status(
     cluster: &Resource<'_>,
     phase: &str,
     groups: &Groups,
-    history: &History,
+    history: &SchedulerHistory,
     registration: &Registration,
 ) -> String {
     let (replicas, ready) = groups.default_workers;

@@ -6,10 +6,9 @@
 //! workers is known, no query is made.
 
 use dask_operator_plugin::dask::address;
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{scheduler, time};
+use dask_operator_plugin::dask::{fields, scheduler, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::group::{Groups, WORKERS_READY};

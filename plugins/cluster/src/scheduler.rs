@@ -1,12 +1,11 @@
 //! The scheduler: at most one exists at a time, and a lost one is replaced and reported.
 
 use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{ANNOTATION_TEMPLATE_HASH, Metadata};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::workload::DeploymentState;
-use dask_operator_plugin::dask::{kinds, names, time};
+use dask_operator_plugin::dask::{fields, kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;

@@ -1,9 +1,8 @@
 //! The Service in front of the scheduler.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::{kinds, names};
+use dask_operator_plugin::dask::{fields, kinds, names};
 use dask_operator_plugin::prelude::*;
 
 /// The state of the Service, and the desired one.

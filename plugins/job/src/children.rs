@@ -1,11 +1,10 @@
 //! The children of a job: its cluster, and the pod that runs its code.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{
     ANNOTATION_CLUSTER_REPLICAS, COMPONENT_RUNNER, LABEL_CLUSTER, LABEL_COMPONENT, Metadata,
 };
 use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::{address, environment, kinds, last_words, names};
+use dask_operator_plugin::dask::{address, environment, fields, kinds, names, termination_message};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
@@ -43,7 +42,7 @@ pub(crate) fn runner(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
     );
     let mut pod_spec = runner[fields::template::SPEC].clone();
     environment::inject(&mut pod_spec, &[(environment::SCHEDULER_ADDRESS, &address)]);
-    last_words::keep(&mut pod_spec);
+    termination_message::keep(&mut pod_spec);
     let object = resource::object(&metadata, pod_spec);
     DesiredChild::create(kinds::pod().key(names::runner(job.name)), object)
 }

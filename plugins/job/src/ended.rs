@@ -1,9 +1,8 @@
 //! Plans for jobs whose status says that they have ended.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{kinds, names, time};
+use dask_operator_plugin::dask::{fields, kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::stage::Stage;

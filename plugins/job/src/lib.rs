@@ -12,9 +12,9 @@
 
 mod attempts;
 mod children;
+mod decision;
 mod ended;
 mod idle;
-mod life;
 mod plan;
 mod report;
 mod settings;

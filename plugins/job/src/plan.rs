@@ -3,15 +3,14 @@
 //! Irreversible deletions (at the end of a job, at its suspension, of an idle cluster) are written to the status first. The
 //! next plan sees the status and deletes the objects. Therefore nothing is lost if the operator restarts in between.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{kinds, names, time};
+use dask_operator_plugin::dask::{fields, kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
-use crate::life::{self, Limits, Verdict};
+use crate::decision::{self, Decision, Limits};
 use crate::report::{self, CLUSTER_IDLE, SUSPENDED};
 use crate::stage::Stage;
 use crate::workers::Registered;
@@ -35,7 +34,7 @@ struct JobState<'a> {
     /// The limits in the spec.
     limits: Limits,
     /// The consequence of the observed state.
-    verdict: Verdict,
+    decision: Decision,
     /// The present stage.
     stage: Stage,
 }
@@ -52,7 +51,7 @@ pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan
         return ended::job(observation, &Resource::of(&parent));
     }
     let state = JobState::of(observation, &Resource::of(&parent))?;
-    if state.verdict.is_end() {
+    if state.decision.is_end() {
         return Ok(state.plan_end(observation, &Resource::of(&parent)));
     }
     let job = <DefaultJob as Logic<Job>>::default(parent, settings)?;
@@ -60,7 +59,7 @@ pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan
     let questionable = Condition::questionable(&findings);
     Error::if_invalid(findings)?;
     let job = Resource::of(&job);
-    let mut plan = if state.verdict == Verdict::Suspended {
+    let mut plan = if state.decision == Decision::Suspended {
         state.suspended(&job)
     } else {
         state.plan_active(observation, &job, settings)?
@@ -83,11 +82,11 @@ impl<'a> JobState<'a> {
             .map(|pod| pod.without_sidecars(main, policy));
         let (mut attempts, runner) = Attempts::count(job.status, before, pod);
         let limits = Limits::of(job.spec, report::active_since(job, observation.now));
-        let verdict = Verdict::of(before, &limits, attempts.as_ref(), &runner, observation.now);
-        if let (Verdict::Retry(_), Some(attempts), Some(pod)) = (&verdict, &mut attempts, runner.pod()) {
+        let decision = Decision::of(before, &limits, attempts.as_ref(), &runner, observation.now);
+        if let (Decision::Retry(_), Some(attempts), Some(pod)) = (&decision, &mut attempts, runner.pod()) {
             attempts.record_failure(job.status, pod, observation.now);
         }
-        let stage = verdict.stage(before, &runner, observed_cluster.is_some());
+        let stage = decision.stage(before, &runner, observed_cluster.is_some());
         Ok(Self {
             before,
             attempts,
@@ -95,7 +94,7 @@ impl<'a> JobState<'a> {
             observed_runner,
             observed_cluster,
             limits,
-            verdict,
+            decision,
             stage,
         })
     }
@@ -128,9 +127,9 @@ impl<'a> JobState<'a> {
         let name = names::runner(job.name);
         Plan {
             children: self.existing_children(),
-            status: life::status(self.stage, job.name, &name, start, Some(end)).to_string(),
+            status: decision::status(self.stage, job.name, &name, start, Some(end)).to_string(),
             events: vec![report::ended(
-                &self.verdict,
+                &self.decision,
                 ended::keeps_cluster(job, self.stage),
             )],
             ..Plan::default()
@@ -142,7 +141,7 @@ impl<'a> JobState<'a> {
     fn suspended(&self, job: &Resource<'_>) -> Plan {
         let is_reported = job.condition_holds(SUSPENDED);
         let runner_name = names::runner(job.name);
-        let mut status = life::status(self.stage, job.name, &runner_name, None, None);
+        let mut status = decision::status(self.stage, job.name, &runner_name, None, None);
         status["attempts"] = Attempts::default().to_json();
         let event = Event::normal(
             "JobSuspended",
@@ -179,7 +178,7 @@ impl<'a> JobState<'a> {
             }
         }
         let registered = Registered::of(observation, job);
-        let starts = self.verdict == Verdict::Start;
+        let starts = self.decision == Decision::Start;
         let rest = self
             .attempts
             .as_ref()
@@ -187,8 +186,8 @@ impl<'a> JobState<'a> {
             .filter(|_| starts);
         let to_next = rest.and_then(|(until, _)| u64::try_from(until - now).ok());
         let may_start = starts && rest.is_none() && registered.are_enough();
-        let runner = match (&self.verdict, self.observed_runner) {
-            (Verdict::Retry(_), _) => None,
+        let runner = match (&self.decision, self.observed_runner) {
+            (Decision::Retry(_), _) => None,
             (_, Some(observed)) => Some(DesiredChild::keep(observed)),
             (_, None) if may_start => Some(children::runner(job, settings)),
             (_, None) => None,
@@ -208,10 +207,10 @@ impl<'a> JobState<'a> {
             None => registered.condition(),
         });
         let runner_ready =
-            waits.unwrap_or_else(|| report::runner_ready(&self.verdict, &self.runner, &runner_name, now));
+            waits.unwrap_or_else(|| report::runner_ready(&self.decision, &self.runner, &runner_name, now));
         events.extend(report::stuck_event(job, &runner_ready));
 
-        let mut status = life::status(self.stage, job.name, &runner_name, self.start(job, now), None);
+        let mut status = decision::status(self.stage, job.name, &runner_name, self.start(job, now), None);
         if let Some(attempts) = &self.attempts {
             status["attempts"] = attempts.to_json();
         }
@@ -251,9 +250,9 @@ impl<'a> JobState<'a> {
             events.push(Event::normal("JobRunning", "the runner pod runs"));
         }
         if let Some(attempts) = &mut self.attempts {
-            let (failed, cause) = match &self.verdict {
-                Verdict::Retry(cause) => (attempts.started(), cause.clone()),
-                _ => (attempts.former(), life::lost()),
+            let (failed, cause) = match &self.decision {
+                Decision::Retry(cause) => (attempts.started(), cause.clone()),
+                _ => (attempts.former(), decision::lost()),
             };
             if attempts.mark_reported(failed) {
                 events.push(report::failed_attempt(failed, self.limits.retries, &cause));

@@ -6,7 +6,7 @@ use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::attempts::Runner;
-use crate::life::{Verdict, explained};
+use crate::decision::{Decision, explained};
 
 /// Condition that is true if the runner runs.
 pub(crate) const RUNNER_READY: &str = "RunnerReady";
@@ -75,10 +75,10 @@ pub(crate) fn next_attempt(begins: Timestamp, cause: &Cause) -> Condition {
 }
 
 /// Returns the condition `RunnerReady` for the observed runner.
-pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str, now: Timestamp) -> Condition {
+pub(crate) fn runner_ready(decision: &Decision, runner: &Runner, name: &str, now: Timestamp) -> Condition {
     let not_ready =
         |reason: &str, message: String| Condition::new(RUNNER_READY, ConditionStatus::False, reason, message);
-    if let Verdict::Retry(cause) = verdict {
+    if let Decision::Retry(cause) = decision {
         let message = format!("pod {name} failed ({}); a new one follows", explained(cause));
         return not_ready("RunnerFailed", message);
     }
@@ -144,10 +144,10 @@ pub(crate) fn failed_attempt(number: u64, retries: Option<u64>, cause: &Cause) -
 }
 
 /// Returns the event for the end of the job.
-pub(crate) fn ended(verdict: &Verdict, keeps_cluster: bool) -> Event {
+pub(crate) fn ended(decision: &Decision, keeps_cluster: bool) -> Event {
     let cluster = if keeps_cluster { "is kept" } else { "is deleted" };
-    match verdict {
-        Verdict::Failed(cause) => {
+    match decision {
+        Decision::Failed(cause) => {
             let who = match cause.reason.as_str() {
                 "DeadlineExceeded" | "BackoffLimitExceeded" => "the job",
                 _ => "the runner pod",

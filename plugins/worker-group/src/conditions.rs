@@ -1,16 +1,15 @@
 //! The conditions of a group.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
 use dask_operator_plugin::dask::update::Strategy;
-use dask_operator_plugin::dask::{quantity, time};
+use dask_operator_plugin::dask::{fields, quantity, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::census::{Census, Worker};
-use crate::departures::{Departures, Mode, Reason};
+use crate::desired::Desired;
 use crate::drain::Drain;
-use crate::roster::Scheduler;
-use crate::wanted::Wanted;
+use crate::observed::{ObservedWorkers, Worker};
+use crate::registration::Scheduler;
+use crate::removals::{RemovalMode, RemovalReason, Removals};
 
 /// Condition that is true if all desired workers are ready.
 pub(crate) const WORKERS_READY: &str = "WorkersReady";
@@ -62,11 +61,11 @@ fn previous_unreachable(group: &Resource<'_>, type_: &str, scheduler: Scheduler<
 /// Returns the condition `WorkersReady`. `created` is the number of workers that this plan creates.
 pub(crate) fn workers_ready(
     group: &Resource<'_>,
-    census: &Census<'_>,
+    observed_workers: &ObservedWorkers<'_>,
     desired: usize,
     created: usize,
 ) -> Condition {
-    let ready = census.ready();
+    let ready = observed_workers.ready();
     let counted = match ready > desired {
         true => format!("{ready} workers are ready, {desired} are wanted"),
         false => format!("{ready} of {desired} workers are ready"),
@@ -80,22 +79,22 @@ pub(crate) fn workers_ready(
         );
         return Condition::new(WORKERS_READY, ConditionStatus::False, "TooManyWorkers", message);
     }
-    match census.most_common_problem() {
+    match observed_workers.most_common_problem() {
         Some((count, cause)) => {
             let mut message = format!("{counted}; {count} wait: {} ({})", cause.reason, cause.message);
             if cause.reason == GATED {
                 message += &gates(group);
             }
-            if let Some(until) = census
+            if let Some(until) = observed_workers
                 .backoff_until
-                .filter(|_| census.backing_off().next().is_some())
+                .filter(|_| observed_workers.backing_off().next().is_some())
             {
                 message += &format!("; those that have ended are replaced at {}", time::format(until));
             }
             Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
         }
-        None if created == 0 && census.starting() == 0 && !census.leaving.is_empty() => {
-            let leaving: Vec<&Worker<'_>> = census.leaving.iter().collect();
+        None if created == 0 && observed_workers.starting() == 0 && !observed_workers.leaving.is_empty() => {
+            let leaving: Vec<&Worker<'_>> = observed_workers.leaving.iter().collect();
             let message = format!(
                 "{counted}; {} being drained, and replaced after that: {}",
                 self::counted(leaving.len(), "worker"),
@@ -125,10 +124,10 @@ fn gates(group: &Resource<'_>) -> String {
 /// Returns the condition for workers whose removal is blocked. `None` if there are none.
 pub(crate) fn scale_down_blocked(
     group: &Resource<'_>,
-    departures: &Departures<'_, '_>,
+    removals: &Removals<'_, '_>,
     drain: &Drain<'_, '_>,
     scheduler: Scheduler<'_>,
-    wanted: &Wanted,
+    desired: &Desired,
 ) -> Option<Condition> {
     let blocked = |reason, message| {
         Some(Condition::new(
@@ -138,7 +137,7 @@ pub(crate) fn scale_down_blocked(
             message,
         ))
     };
-    let blocked_count = departures.blocked + drain.staying.len();
+    let blocked_count = removals.blocked + drain.staying.len();
     if blocked_count > 0
         && let Some(before) = previous_unreachable(group, SCALE_DOWN_BLOCKED, scheduler)
     {
@@ -146,7 +145,7 @@ pub(crate) fn scale_down_blocked(
     }
     match scheduler {
         Scheduler::Unreachable(why) if blocked_count > 0 => {
-            let otherwise = match wanted.outage {
+            let otherwise = match desired.outage {
                 Some(outage) => format!(
                     "at {} they are deleted all the same (`scaleDown: unsafe`)",
                     time::format(outage.ends())
@@ -163,15 +162,15 @@ pub(crate) fn scale_down_blocked(
                 ),
             )
         }
-        Scheduler::NotQueried if departures.blocked > 0 => blocked(
+        Scheduler::NotQueried if removals.blocked > 0 => blocked(
             NOT_QUERIED,
             format!(
                 "{} to leave and held back until the scheduler was asked who holds what",
-                counted(departures.blocked, "worker")
+                counted(removals.blocked, "worker")
             ),
         ),
-        _ => not_taken(&departures.waiting(Reason::Surplus))
-            .or_else(|| stuck(&drain.stuck(wanted, false), wanted))
+        _ => not_taken(&removals.waiting(RemovalReason::Surplus))
+            .or_else(|| stuck(&drain.stuck(desired, false), desired))
             .and_then(|message| blocked(HOLD_DATA, message)),
     }
 }
@@ -188,16 +187,16 @@ fn not_taken(waiting: &[&Worker<'_>]) -> Option<String> {
 
 /// Returns a message that names the workers that could not move all results in time. `None` if there are none. The message
 /// does not change with time alone, because each change of it is a write.
-fn stuck(stuck: &[(&Worker<'_>, Timestamp)], wanted: &Wanted) -> Option<String> {
+fn stuck(stuck: &[(&Worker<'_>, Timestamp)], desired: &Desired) -> Option<String> {
     let first = stuck.iter().map(|(_, since)| *since).min()?;
     let stuck: Vec<&Worker<'_>> = stuck.iter().map(|(worker, _)| *worker).collect();
     let registered = stuck.iter().flat_map(|worker| worker.registration.registered());
     let bytes: u64 = registered.map(|worker| worker.managed_bytes).sum();
-    let end = match stuck.iter().any(|worker| wanted.keeps_results(worker)) {
+    let end = match stuck.iter().any(|worker| desired.keeps_results(worker)) {
         true => "; to lose them, delete the pod".to_owned(),
         false => format!(
             ", and what is still there at {} is lost",
-            time::format(first.saturating_add(wanted.drain_timeout))
+            time::format(first.saturating_add(desired.drain_timeout))
         ),
     };
     Some(format!(
@@ -212,38 +211,41 @@ fn stuck(stuck: &[(&Worker<'_>, Timestamp)], wanted: &Wanted) -> Option<String> 
 /// Returns the progress of a rollout. `None` if all workers are up to date.
 pub(crate) fn workers_up_to_date(
     group: &Resource<'_>,
-    census: &Census<'_>,
-    departures: &Departures<'_, '_>,
+    observed_workers: &ObservedWorkers<'_>,
+    removals: &Removals<'_, '_>,
     drain: &Drain<'_, '_>,
-    wanted: &Wanted,
+    desired: &Desired,
     scheduler: Scheduler<'_>,
 ) -> Option<Condition> {
-    let leaving = census
+    let leaving = observed_workers
         .leaving
         .iter()
-        .filter(|worker| wanted.is_outdated(worker))
+        .filter(|worker| desired.is_outdated(worker))
         .count();
-    if departures.outdated + leaving == 0 {
+    if removals.outdated + leaving == 0 {
         return None;
     }
     if let Some(before) = previous_unreachable(group, WORKERS_UP_TO_DATE, scheduler) {
         return Some(before);
     }
-    let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
+    let updated = observed_workers
+        .workers
+        .iter()
+        .filter(|worker| !desired.is_outdated(worker));
     let waiting = updated.clone().filter(|worker| !worker.available()).count();
     let counted = format!(
         "{} of {} workers are up to date",
         updated.count(),
-        wanted.replicas
+        desired.replicas
     );
     let problem_suffix = || {
-        let problem = census
+        let problem = observed_workers
             .most_common_problem()
             .map(|(_, cause)| format!(": {cause}"));
         problem.unwrap_or_default()
     };
-    let held_up = stuck(&drain.stuck(wanted, true), wanted);
-    let (reason, message) = match (wanted.strategy, scheduler) {
+    let held_up = stuck(&drain.stuck(desired, true), desired);
+    let (reason, message) = match (desired.strategy, scheduler) {
         (Strategy::OnDelete, _) => (
             "OnDelete",
             format!(
@@ -251,7 +253,7 @@ pub(crate) fn workers_up_to_date(
             ),
         ),
         (Strategy::Rolling { .. }, Scheduler::Unreachable(why))
-            if departures.by(Mode::DeletedUnsafely).next().is_none() =>
+            if removals.by(RemovalMode::DeletedUnsafely).next().is_none() =>
         {
             let why = short(why);
             (
@@ -273,7 +275,7 @@ pub(crate) fn workers_up_to_date(
             };
             (HOLD_DATA, format!("{counted}; {held_up}{waiting}"))
         }
-        (Strategy::Rolling { .. }, _) if waiting > 0 && leaving == 0 && departures.all.is_empty() => {
+        (Strategy::Rolling { .. }, _) if waiting > 0 && leaving == 0 && removals.all.is_empty() => {
             let waiting = self::counted(waiting, "new worker");
             (
                 "RollingUpdate",

@@ -8,9 +8,9 @@
 use dask_operator_plugin::dask::scheduler::SOON;
 use dask_operator_plugin::prelude::*;
 
-use crate::census::{Census, Worker};
-use crate::roster::{Registration, Scheduler};
-use crate::wanted::Wanted;
+use crate::desired::Desired;
+use crate::observed::{ObservedWorkers, Worker};
+use crate::registration::{Registration, Scheduler};
 
 /// Milliseconds after which a condition reports that a worker can't move its results.
 pub(crate) const STUCK_AFTER: i64 = 30_000;
@@ -42,22 +42,22 @@ pub(crate) struct Drain<'c, 'a> {
 impl<'c, 'a> Drain<'c, 'a> {
     /// Decides about the retiring workers of a group.
     pub(crate) fn of(
-        census: &'c Census<'a>,
-        wanted: &Wanted,
+        observed_workers: &'c ObservedWorkers<'a>,
+        desired: &Desired,
         scheduler: Scheduler<'_>,
         now: Timestamp,
     ) -> Self {
         let mut drain = Self::default();
-        for worker in &census.leaving {
+        for worker in &observed_workers.leaving {
             match scheduler {
                 _ if !worker.may_hold_data => drain.done.push(worker),
-                Scheduler::Unreachable(_) if wanted.ignores_scheduler => drain.unsafely.push(worker),
+                Scheduler::Unreachable(_) if desired.ignores_scheduler => drain.unsafely.push(worker),
                 Scheduler::Unreachable(_) | Scheduler::NotQueried => drain.staying.push(worker),
-                Scheduler::Known(facts) => drain.decide(worker, facts, wanted, now),
+                Scheduler::Known(facts) => drain.decide(worker, facts, desired, now),
             }
         }
         if let Scheduler::Known(_) = scheduler {
-            let terminating = census
+            let terminating = observed_workers
                 .terminating
                 .iter()
                 .map(|terminating| &terminating.registration);
@@ -67,11 +67,11 @@ impl<'c, 'a> Drain<'c, 'a> {
             drain.retire.sort();
             drain.retire.dedup();
         }
-        drain.replaced = drain.stuck(wanted, true).len();
+        drain.replaced = drain.stuck(desired, true).len();
         drain
     }
 
-    fn decide(&mut self, worker: &'c Worker<'a>, facts: &SchedulerFacts, wanted: &Wanted, now: Timestamp) {
+    fn decide(&mut self, worker: &'c Worker<'a>, facts: &SchedulerFacts, desired: &Desired, now: Timestamp) {
         let marked = worker.retiring_since.unwrap_or(now);
         let grace = if facts.workers.is_empty() {
             RECONNECT_GRACE
@@ -90,8 +90,8 @@ impl<'c, 'a> Drain<'c, 'a> {
             let left = since.saturating_add(milliseconds) - now;
             u64::try_from(left).ok().filter(|left| *left > 0)
         };
-        if !wanted.keeps_results(worker) {
-            let Some(rest) = left(wanted.drain_timeout) else {
+        if !desired.keeps_results(worker) {
+            let Some(rest) = left(desired.drain_timeout) else {
                 return self.overdue.push(worker);
             };
             self.requeue_within(rest);
@@ -104,10 +104,10 @@ impl<'c, 'a> Drain<'c, 'a> {
     }
 
     /// Returns the stuck workers that leave because they are outdated (`outgoing`), or all other stuck workers.
-    pub(crate) fn stuck(&self, wanted: &Wanted, outgoing: bool) -> Vec<(&'c Worker<'a>, Timestamp)> {
+    pub(crate) fn stuck(&self, desired: &Desired, outgoing: bool) -> Vec<(&'c Worker<'a>, Timestamp)> {
         let stuck = self.stuck.iter().copied();
         stuck
-            .filter(|(worker, _)| wanted.is_outgoing(worker) == outgoing)
+            .filter(|(worker, _)| desired.is_outgoing(worker) == outgoing)
             .collect()
     }
 

@@ -4,30 +4,30 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
-use crate::census::{Census, Lost, Worker};
 use crate::conditions::{
     self, HOLD_DATA, NOT_QUERIED, SCALE_DOWN_BLOCKED, WORKERS_UP_TO_DATE, counted, listed, names,
 };
-use crate::departures::{Departures, Mode, Reason};
+use crate::desired::Desired;
 use crate::drain::Drain;
+use crate::observed::{Lost, ObservedWorkers, Worker};
+use crate::removals::{RemovalMode, RemovalReason, Removals};
 use crate::silence::OUTAGE_TIMEOUT;
-use crate::wanted::Wanted;
 
 /// Returns the events for all changes in a plan.
 pub(crate) fn of(
     group: &Resource<'_>,
-    census: &Census<'_>,
-    departures: &Departures<'_, '_>,
+    observed_workers: &ObservedWorkers<'_>,
+    removals: &Removals<'_, '_>,
     drain: &Drain<'_, '_>,
     conditions: &[Condition],
-    wanted: &Wanted,
+    desired: &Desired,
 ) -> Vec<Event> {
-    let mut events: Vec<Event> = [lost(&census.lost), ended_early(census)]
+    let mut events: Vec<Event> = [lost(&observed_workers.lost), ended_early(observed_workers)]
         .into_iter()
         .flatten()
         .collect();
-    events.extend(retiring(departures));
-    events.extend(removed(departures, drain, wanted));
+    events.extend(retiring(removals));
+    events.extend(removed(removals, drain, desired));
     let find = |type_: &str| conditions.iter().find(|condition| condition.type_ == type_);
     if let Some(blocked) = find(SCALE_DOWN_BLOCKED)
         && blocked.reason != NOT_QUERIED
@@ -63,10 +63,14 @@ fn lost(lost: &[Lost<'_>]) -> Option<Event> {
 }
 
 /// Returns one event for workers that end soon after their start, as long as the reason does not change.
-fn ended_early(census: &Census<'_>) -> Option<Event> {
-    let early: Vec<&Lost<'_>> = census.lost.iter().filter(|lost| lost.early.is_some()).collect();
-    let first = early.first().filter(|_| census.backoff_is_new)?;
-    let until = census.backoff_until.map(time::format);
+fn ended_early(observed_workers: &ObservedWorkers<'_>) -> Option<Event> {
+    let early: Vec<&Lost<'_>> = observed_workers
+        .lost
+        .iter()
+        .filter(|lost| lost.early.is_some())
+        .collect();
+    let first = early.first().filter(|_| observed_workers.backoff_is_new)?;
+    let until = observed_workers.backoff_until.map(time::format);
     let when = until.map_or_else(|| "now".to_owned(), |until| format!("at {until}"));
     let (who, are) = match early.len() {
         1 => ("1 worker ended soon after its start".to_owned(), "is"),
@@ -81,17 +85,17 @@ fn ended_early(census: &Census<'_>) -> Option<Event> {
 }
 
 /// Returns one event for each reason to leave.
-fn retiring(departures: &Departures<'_, '_>) -> Vec<Event> {
-    let event = |reason: Reason| {
-        let marked = departures
+fn retiring(removals: &Removals<'_, '_>) -> Vec<Event> {
+    let event = |reason: RemovalReason| {
+        let marked = removals
             .all
             .iter()
-            .filter(|(_, mode, because)| *mode == Mode::Marked && *because == reason);
+            .filter(|(_, mode, because)| *mode == RemovalMode::Marked && *because == reason);
         let marked: Vec<&Worker<'_>> = marked.map(|(worker, _, _)| *worker).collect();
         let because = match reason {
-            Reason::Surplus => "more than wanted",
-            Reason::Outdated => "of an older template",
-            Reason::Notice => marked.first()?.notice.as_deref()?,
+            RemovalReason::Surplus => "more than wanted",
+            RemovalReason::Outdated => "of an older template",
+            RemovalReason::Disruption => marked.first()?.disruption.as_deref()?,
         };
         let message = format!(
             "{} told to hand on all results and leave ({because}): {}",
@@ -99,19 +103,23 @@ fn retiring(departures: &Departures<'_, '_>) -> Vec<Event> {
             names(&marked)
         );
         let event = match reason {
-            Reason::Notice => Event::warning("WorkersRetiring", message),
-            Reason::Surplus | Reason::Outdated => Event::normal("WorkersRetiring", message),
+            RemovalReason::Disruption => Event::warning("WorkersRetiring", message),
+            RemovalReason::Surplus | RemovalReason::Outdated => Event::normal("WorkersRetiring", message),
         };
         (!marked.is_empty()).then_some(event)
     };
-    [Reason::Notice, Reason::Surplus, Reason::Outdated]
-        .into_iter()
-        .filter_map(event)
-        .collect()
+    [
+        RemovalReason::Disruption,
+        RemovalReason::Surplus,
+        RemovalReason::Outdated,
+    ]
+    .into_iter()
+    .filter_map(event)
+    .collect()
 }
 
 /// Returns the events for retiring workers that are deleted, and for workers that are deleted with their results.
-fn removed(departures: &Departures<'_, '_>, drain: &Drain<'_, '_>, wanted: &Wanted) -> Vec<Event> {
+fn removed(removals: &Removals<'_, '_>, drain: &Drain<'_, '_>, desired: &Desired) -> Vec<Event> {
     let mut events = Vec::new();
     if !drain.done.is_empty() {
         let message = format!(
@@ -125,7 +133,7 @@ fn removed(departures: &Departures<'_, '_>, drain: &Drain<'_, '_>, wanted: &Want
         let message = format!(
             "{} deleted with all results held there, which could not be handed on within {}: {}",
             counted(drain.overdue.len(), "worker"),
-            time::span(wanted.drain_timeout),
+            time::span(desired.drain_timeout),
             names(&drain.overdue)
         );
         events.push(Event::warning("DrainTimeout", message));
@@ -134,7 +142,7 @@ fn removed(departures: &Departures<'_, '_>, drain: &Drain<'_, '_>, wanted: &Want
         .unsafely
         .iter()
         .copied()
-        .chain(departures.by(Mode::DeletedUnsafely))
+        .chain(removals.by(RemovalMode::DeletedUnsafely))
         .collect();
     if !unsafely.is_empty() {
         let message = format!(

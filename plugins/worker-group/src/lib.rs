@@ -3,8 +3,8 @@
 //! A `DaskWorkerGroup` consists of workers: Pods named `<group>-worker-<10 hexadecimal digits>`, or Deployments of one
 //! replica each. Lost workers are replaced.
 //!
-//! A plan is made in these steps: `roster` assigns the scheduler's workers to pods, `census` reads the existing workers,
-//! `wanted` determines the desired state, `departures` selects the workers that leave (with `victims` and `rollout`),
+//! A plan is made in these steps: `registration` assigns the scheduler's workers to pods, `observed` reads the existing workers,
+//! `desired` determines the desired state, `removals` selects the workers that leave (with `removal_order` and `rollout`),
 //! `drain` decides about those that are already leaving, `plan` adds the missing workers (from `template`) and combines the
 //! results, and `conditions` and `events` report them.
 //!
@@ -13,15 +13,17 @@
 //! can't be queried and `scaleDown` is `unsafe`. Its conditions are `WorkersReady` and, if they apply, `ScaleDownBlocked`,
 //! `WorkersUpToDate` and `SpecQuestionable`.
 
-mod census;
 mod conditions;
-mod departures;
+mod desired;
+mod disruptions;
 mod drain;
 mod events;
-mod notices;
+mod observed;
 mod plan;
+mod registration;
+mod removal_order;
+mod removals;
 mod rollout;
-mod roster;
 mod settings;
 mod silence;
 mod takers;
@@ -29,11 +31,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod validate;
-mod victims;
-mod wanted;
 
-use dask_operator_plugin::dask::fields;
-use dask_operator_plugin::dask::{defaults, kinds};
+use dask_operator_plugin::dask::{defaults, fields, kinds};
 use dask_operator_plugin::prelude::*;
 
 pub use settings::Settings;

@@ -1,24 +1,23 @@
 //! The plan of a worker group: its workers, status, conditions and events.
 
-use dask_operator_plugin::dask::fields;
 use std::collections::HashSet;
 
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::names::WorkerNames;
 use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
-use dask_operator_plugin::dask::{defaults, kinds, scheduler, time};
+use dask_operator_plugin::dask::{defaults, fields, kinds, scheduler, time};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{WorkerGroup, log};
 
-use crate::census::{Census, Worker};
 use crate::conditions::{self, WORKERS_READY};
-use crate::departures::{Departures, Mode, Reason};
+use crate::desired::{self, Desired};
+use crate::disruptions::Disruptions;
 use crate::drain::Drain;
-use crate::notices::Notices;
-use crate::roster::Scheduler;
+use crate::observed::{ObservedWorkers, Worker};
+use crate::registration::Scheduler;
+use crate::removals::{RemovalMode, RemovalReason, Removals};
 use crate::silence::Outage;
 use crate::template::{self, Template};
-use crate::wanted::{self, Wanted};
 use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
 
 /// Reason of a group whose cluster is suspended.
@@ -43,13 +42,13 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
     Error::if_invalid(findings)?;
     let group = Resource::of(&group);
     let scheduler = Scheduler::of(observation);
-    let notices = Notices::of(
+    let disruptions = Disruptions::of(
         observation,
         &group.spec[fields::worker_group::WORKER][fields::template::SPEC],
         &settings.drain_taints,
     )?;
-    let hash = wanted::template_hash(&group);
-    let census = Census::of(observation, scheduler, &notices, &hash, group.status)?;
+    let hash = desired::template_hash(&group);
+    let observed_workers = ObservedWorkers::of(observation, scheduler, &disruptions, &hash, group.status)?;
     let cluster_name = group.spec[fields::worker_group::CLUSTER]
         .as_str()
         .unwrap_or_default();
@@ -59,11 +58,17 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
                 "there is no DaskCluster {cluster_name} in namespace {}",
                 group.namespace
             );
-            unchanged(&group, &census, "ClusterNotFound", message, observation)
+            unchanged(&group, &observed_workers, "ClusterNotFound", message, observation)
         }
         Some(cluster) if cluster.terminating => {
             let message = format!("DaskCluster {cluster_name} is being deleted");
-            unchanged(&group, &census, "ClusterTerminating", message, observation)
+            unchanged(
+                &group,
+                &observed_workers,
+                "ClusterTerminating",
+                message,
+                observation,
+            )
         }
         Some(observed) => {
             let mut cluster: Value = observed.read()?;
@@ -71,8 +76,15 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
             defaults::cluster_spec(&mut cluster["spec"], cluster_name, image);
             let cluster = Resource::of(&cluster);
             let plan = match cluster.spec[fields::cluster::SUSPEND].as_bool() {
-                Some(true) => suspended(&group, &cluster, &census),
-                _ => workers(&group, &cluster, census, scheduler, observation, settings),
+                Some(true) => suspended(&group, &cluster, &observed_workers),
+                _ => workers(
+                    &group,
+                    &cluster,
+                    observed_workers,
+                    scheduler,
+                    observation,
+                    settings,
+                ),
             };
             let ChildKey {
                 api_version,
@@ -97,7 +109,7 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
 /// Returns a plan that changes nothing, for a group without a cluster.
 fn unchanged(
     group: &Resource<'_>,
-    census: &Census<'_>,
+    observed_workers: &ObservedWorkers<'_>,
     reason: &str,
     message: String,
     observation: &Observation,
@@ -105,7 +117,7 @@ fn unchanged(
     let everything = observation.children.iter().flat_map(|kind| &kind.objects);
     Plan {
         children: everything.map(DesiredChild::keep).collect(),
-        status: status(group, census, None, None),
+        status: status(group, observed_workers, None, None),
         conditions: vec![Condition::new(
             WORKERS_READY,
             ConditionStatus::False,
@@ -121,92 +133,94 @@ fn unchanged(
 fn workers<'a>(
     group: &Resource<'_>,
     cluster: &Resource<'_>,
-    mut census: Census<'a>,
+    mut observed_workers: ObservedWorkers<'a>,
     scheduler: Scheduler<'a>,
     observation: &'a Observation,
     settings: &Settings,
 ) -> Plan {
     let now = observation.now;
-    let wanted = Wanted::of(group, cluster, scheduler, now);
-    if let Some(recipients) = wanted.recipients(&census, scheduler) {
-        census.reinstate(|worker| recipients.are_missing_for(worker, false));
+    let desired = Desired::of(group, cluster, scheduler, now);
+    if let Some(recipients) = desired.recipients(&observed_workers, scheduler) {
+        observed_workers.reinstate(|worker| recipients.are_missing_for(worker, false));
     }
-    let census = &census;
-    let drain = Drain::of(census, &wanted, scheduler, now);
-    let departures = Departures::of(census, &wanted, scheduler, drain.replaced);
-    let missing = missing(census, &departures, &drain, &wanted);
-    let template = (missing > 0).then(|| Template::of(group, cluster, settings, &wanted));
+    let observed_workers = &observed_workers;
+    let drain = Drain::of(observed_workers, &desired, scheduler, now);
+    let removals = Removals::of(observed_workers, &desired, scheduler, drain.replaced);
+    let missing = missing(observed_workers, &removals, &drain, &desired);
+    let template = (missing > 0).then(|| Template::of(group, cluster, settings, &desired));
     let per_plan = template
         .as_ref()
         .map_or(0, |template| MAX_PLAN_BYTES / template.size());
-    let departing: HashSet<&str> = departures
-        .all
-        .iter()
-        .map(|(worker, _, _)| worker.name())
-        .collect();
+    let departing: HashSet<&str> = removals.all.iter().map(|(worker, _, _)| worker.name()).collect();
     let metadata = template::changeable_metadata(group, cluster, settings);
-    let staying = census
+    let staying = observed_workers
         .workers
         .iter()
         .filter(|worker| !departing.contains(worker.name()))
         .map(|worker| worker.kept_with(&metadata));
     let leaving = drain.staying.iter().map(|worker| worker.observed);
-    let terminating = census.terminating.iter().map(|terminating| terminating.observed);
-    let backing_off = census.backing_off().map(|lost| lost.observed);
+    let terminating = observed_workers
+        .terminating
+        .iter()
+        .map(|terminating| terminating.observed);
+    let backing_off = observed_workers.backing_off().map(|lost| lost.observed);
     let others = leaving.chain(terminating).chain(backing_off);
     let mut children: Vec<DesiredChild> = staying.chain(others.map(DesiredChild::keep)).collect();
     let mark = json!({"metadata": marked(metadata, now).to_json()});
     children.extend(
-        departures
-            .by(Mode::Marked)
+        removals
+            .by(RemovalMode::Marked)
             .map(|worker| DesiredChild::apply(worker.observed.key.clone(), &mark)),
     );
     let allowed = MOST_WORKERS.saturating_sub(children.len());
-    let batch = Batch::of(missing.min(allowed), per_plan, census, now, settings);
+    let batch = Batch::of(missing.min(allowed), per_plan, observed_workers, now, settings);
     if let Some(template) = template.filter(|_| batch.size > 0) {
         let names = WorkerNames::new(group.name, observation.seed, used_names(observation));
         children.extend(names.take(batch.size).map(|name| template.worker(name)));
         log::debug(format!("{} workers are created", batch.size));
     }
 
-    let mut conditions = vec![conditions::workers_ready(group, census, wanted.replicas, missing)];
-    conditions.extend(conditions::scale_down_blocked(
+    let mut conditions = vec![conditions::workers_ready(
         group,
-        &departures,
-        &drain,
-        scheduler,
-        &wanted,
+        observed_workers,
+        desired.replicas,
+        missing,
+    )];
+    conditions.extend(conditions::scale_down_blocked(
+        group, &removals, &drain, scheduler, &desired,
     ));
     conditions.extend(conditions::workers_up_to_date(
         group,
-        census,
-        &departures,
+        observed_workers,
+        &removals,
         &drain,
-        &wanted,
+        &desired,
         scheduler,
     ));
-    let events = events::of(group, census, &departures, &drain, &conditions, &wanted);
-    let backing_off = census.backing_off().next().is_some();
-    let rest = census.backoff_until.filter(|_| backing_off);
+    let events = events::of(group, observed_workers, &removals, &drain, &conditions, &desired);
+    let backing_off = observed_workers.backing_off().next().is_some();
+    let rest = observed_workers.backoff_until.filter(|_| backing_off);
     let rest = rest.and_then(|until| u64::try_from(until - now).ok());
-    let late = census.requeue_at.and_then(|time| u64::try_from(time - now).ok());
-    let needs_query = needs_query(census, &departures, &wanted);
-    let outage = wanted.outage.filter(|_| needs_query);
+    let late = observed_workers
+        .requeue_at
+        .and_then(|time| u64::try_from(time - now).ok());
+    let needs_query = needs_query(observed_workers, &removals, &desired);
+    let outage = desired.outage.filter(|_| needs_query);
     let outage_ends_in = outage
         .map(Outage::ends)
         .and_then(|end| u64::try_from(end - now).ok().filter(|rest| *rest > 0));
     Plan {
         children,
-        status: status(group, census, Some(&wanted), outage),
+        status: status(group, observed_workers, Some(&desired), outage),
         conditions,
         events,
         requeue_after: [
             batch.next,
             drain.requeue_after,
             needs_query
-                .then_some(requeue_after(&departures, scheduler))
+                .then_some(requeue_after(&removals, scheduler))
                 .flatten(),
-            wanted.restart_at.and_then(|time| u64::try_from(time - now).ok()),
+            desired.restart_at.and_then(|time| u64::try_from(time - now).ok()),
             outage_ends_in,
             rest,
             late,
@@ -236,64 +250,76 @@ fn marked(mut metadata: Metadata, now: Timestamp) -> Metadata {
 /// replicas. Lost workers, and outdated workers that are deleted, count until they are gone. Outdated workers that are
 /// retiring count as well, unless they need a successor before they can leave.
 fn missing(
-    census: &Census<'_>,
-    departures: &Departures<'_, '_>,
+    observed_workers: &ObservedWorkers<'_>,
+    removals: &Removals<'_, '_>,
     drain: &Drain<'_, '_>,
-    wanted: &Wanted,
+    desired: &Desired,
 ) -> usize {
-    let counts_until_gone = |(_, mode, reason): &&(&Worker<'_>, Mode, Reason)| {
-        *reason == Reason::Outdated && *mode != Mode::Marked
+    let counts_until_gone = |(_, mode, reason): &&(&Worker<'_>, RemovalMode, RemovalReason)| {
+        *reason == RemovalReason::Outdated && *mode != RemovalMode::Marked
     };
-    let going = departures.all.len() - departures.all.iter().filter(counts_until_gone).count();
-    let counted = census.workers.len() + census.lost.len() - going;
-    let marked = departures
+    let going = removals.all.len() - removals.all.iter().filter(counts_until_gone).count();
+    let counted = observed_workers.workers.len() + observed_workers.lost.len() - going;
+    let marked = removals
         .all
         .iter()
-        .filter(|(_, mode, reason)| *reason == Reason::Outdated && *mode == Mode::Marked);
+        .filter(|(_, mode, reason)| *reason == RemovalReason::Outdated && *mode == RemovalMode::Marked);
     let marked = marked.count();
     let outgoing = drain
         .staying
         .iter()
-        .filter(|worker| wanted.is_outgoing(worker))
+        .filter(|worker| desired.is_outgoing(worker))
         .count()
         - drain.replaced;
-    let allowed = rollout::allowed(wanted, counted, outgoing + marked);
-    let max_workers =
-        wanted.max_workers(departures.outdated - departures.count(Reason::Outdated)) + departures.successors;
+    let allowed = rollout::allowed(desired, counted, outgoing + marked);
+    let max_workers = desired.max_workers(removals.outdated - removals.count(RemovalReason::Outdated))
+        + removals.successors;
     max_workers.saturating_sub(counted).min(allowed)
 }
 
 /// Returns whether the scheduler must be queried, because workers are leaving or should leave.
-fn needs_query(census: &Census<'_>, departures: &Departures<'_, '_>, wanted: &Wanted) -> bool {
-    let is_rolling = wanted.is_rolling() && departures.outdated > 0;
-    let waits = !departures.waiting.is_empty();
-    let marked = departures.by(Mode::Marked).next().is_some();
-    let terminating = census
+fn needs_query(
+    observed_workers: &ObservedWorkers<'_>,
+    removals: &Removals<'_, '_>,
+    desired: &Desired,
+) -> bool {
+    let is_rolling = desired.is_rolling() && removals.outdated > 0;
+    let waits = !removals.waiting.is_empty();
+    let marked = removals.by(RemovalMode::Marked).next().is_some();
+    let terminating = observed_workers
         .terminating
         .iter()
         .any(|terminating| terminating.may_hold_data);
-    departures.blocked > 0 || waits || marked || is_rolling || terminating || !census.leaving.is_empty()
+    removals.blocked > 0
+        || waits
+        || marked
+        || is_rolling
+        || terminating
+        || !observed_workers.leaving.is_empty()
 }
 
 /// Returns the milliseconds until the next reconcile if no change triggers one earlier. `None` if time changes nothing.
-fn requeue_after(departures: &Departures<'_, '_>, scheduler: Scheduler<'_>) -> Option<u64> {
+fn requeue_after(removals: &Removals<'_, '_>, scheduler: Scheduler<'_>) -> Option<u64> {
     match scheduler {
-        Scheduler::Known(_) => departures.by(Mode::Marked).next().map(|_| scheduler::SOON),
+        Scheduler::Known(_) => removals.by(RemovalMode::Marked).next().map(|_| scheduler::SOON),
         Scheduler::NotQueried | Scheduler::Unreachable(_) => Some(scheduler::NOW_AND_THEN),
     }
 }
 
 /// Plans a group whose cluster is suspended: all workers are deleted immediately, because their results are not needed.
-fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, census: &Census<'_>) -> Plan {
+fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, observed_workers: &ObservedWorkers<'_>) -> Plan {
     let message = format!("DaskCluster {} is suspended: no worker runs", cluster.name);
     let mut events = Vec::new();
     if conditions::reason(group, WORKERS_READY) != Some(SUSPENDED) {
         events.push(Event::normal(SUSPENDED, message.clone()));
     }
-    let terminating = census.terminating.iter().map(|terminating| terminating.observed);
+    let terminating = observed_workers
+        .terminating
+        .iter()
+        .map(|terminating| terminating.observed);
     Plan {
         children: terminating.map(DesiredChild::keep).collect(),
-        status: status(group, census, None, None),
+        status: status(group, observed_workers, None, None),
         conditions: vec![Condition::new(
             WORKERS_READY,
             ConditionStatus::False,
@@ -313,13 +339,19 @@ struct Batch {
 
 impl Batch {
     /// Limits the number of missing workers by the settings and by the maximum size of a plan.
-    fn of(missing: usize, per_plan: usize, census: &Census<'_>, now: Timestamp, settings: &Settings) -> Self {
+    fn of(
+        missing: usize,
+        per_plan: usize,
+        observed_workers: &ObservedWorkers<'_>,
+        now: Timestamp,
+        settings: &Settings,
+    ) -> Self {
         let limit = settings
             .batch_size
             .filter(|limit| *limit > 0)
             .map_or(usize::MAX, |limit| limit as usize);
         let delay = i64::from(settings.delay.unwrap_or(0)) * 1000;
-        let due = census.newest().map_or(now, |newest| newest + delay);
+        let due = observed_workers.newest().map_or(now, |newest| newest + delay);
         let next = u64::try_from(delay).unwrap_or(0).max(MIN_BATCH_DELAY);
         match missing {
             0 => Self { size: 0, next: None },
@@ -356,30 +388,33 @@ fn used_names(observation: &Observation) -> impl Iterator<Item = &str> {
 
 fn status(
     group: &Resource<'_>,
-    census: &Census<'_>,
-    wanted: Option<&Wanted>,
+    observed_workers: &ObservedWorkers<'_>,
+    desired: Option<&Desired>,
     outage: Option<Outage>,
 ) -> String {
     let cluster = group.spec[fields::worker_group::CLUSTER]
         .as_str()
         .unwrap_or_default();
     let mut status = json!({
-        "replicas": census.workers.len(),
-        "readyReplicas": census.ready(),
+        "replicas": observed_workers.workers.len(),
+        "readyReplicas": observed_workers.ready(),
         "selector": metadata::selector(&metadata::worker_labels(cluster, group.name)),
     });
-    if let Some(wanted) = wanted {
-        let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
+    if let Some(desired) = desired {
+        let updated = observed_workers
+            .workers
+            .iter()
+            .filter(|worker| !desired.is_outdated(worker));
         status["updatedReplicas"] = json!(updated.count());
     }
     if let Some(outage) = outage {
         outage.write(&mut status);
     }
-    if let Some(backoff) = &census.backoff {
+    if let Some(backoff) = &observed_workers.backoff {
         backoff.write(&mut status);
     }
-    if !census.leaving.is_empty() {
-        status["retiringReplicas"] = json!(census.leaving.len());
+    if !observed_workers.leaving.is_empty() {
+        status["retiringReplicas"] = json!(observed_workers.leaving.len());
     }
     if let Some(generation) = group.generation() {
         status["observedGeneration"] = json!(generation);

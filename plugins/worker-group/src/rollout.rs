@@ -2,9 +2,9 @@
 
 use dask_operator_plugin::dask::update::Strategy;
 
-use crate::census::Worker;
-use crate::roster::Registration;
-use crate::wanted::Wanted;
+use crate::desired::Desired;
+use crate::observed::Worker;
+use crate::registration::Registration;
 
 /// Returns the outdated workers that may leave now, without surplus ones. `staying` is in the order in which they leave.
 ///
@@ -14,22 +14,22 @@ use crate::wanted::Wanted;
 /// that their number does not grow.
 pub(crate) fn next<'c, 'a>(
     staying: &[&'c Worker<'a>],
-    wanted: &Wanted,
+    desired: &Desired,
     replaced: usize,
 ) -> Vec<&'c Worker<'a>> {
     let Strategy::Rolling {
         max_unavailable,
         max_surge,
-    } = wanted.strategy
+    } = desired.strategy
     else {
         return Vec::new();
     };
     let (outdated, updated): (Vec<&'c Worker<'a>>, Vec<_>) =
-        staying.iter().partition(|worker| wanted.is_outdated(worker));
+        staying.iter().partition(|worker| desired.is_outdated(worker));
     let (ready, mut going): (Vec<&'c Worker<'a>>, Vec<_>) =
         outdated.into_iter().partition(|worker| worker.ready);
     let available = staying.iter().filter(|worker| worker.available()).count();
-    let budget = available.saturating_sub(wanted.replicas.saturating_sub(max_unavailable) + replaced);
+    let budget = available.saturating_sub(desired.replicas.saturating_sub(max_unavailable) + replaced);
 
     // Outdated workers that never registered may have the problem that the new template solves, so the rollout does not
     // wait for them. It does wait for missing and unregistered new workers.
@@ -37,7 +37,7 @@ pub(crate) fn next<'c, 'a>(
         .iter()
         .filter(|worker| matches!(worker.registration, Registration::Unregistered))
         .count();
-    let missing = wanted
+    let missing = desired
         .replicas
         .saturating_add(max_surge)
         .saturating_sub(staying.len());
@@ -54,10 +54,10 @@ pub(crate) fn next<'c, 'a>(
 /// Returns the number of workers that may be created now. The successor of an outdated worker is created after that one is
 /// gone, unless the strategy allows a surge. `counted` is the number of staying workers, `outgoing` that of outdated workers
 /// that are leaving, without those that are replaced before they are gone.
-pub(crate) fn allowed(wanted: &Wanted, counted: usize, outgoing: usize) -> usize {
-    match wanted.strategy {
+pub(crate) fn allowed(desired: &Desired, counted: usize, outgoing: usize) -> usize {
+    match desired.strategy {
         Strategy::Rolling { max_surge, .. } if outgoing > 0 => {
-            let max_workers = wanted.replicas.saturating_add(max_surge);
+            let max_workers = desired.replicas.saturating_add(max_surge);
             max_workers.saturating_sub(counted + outgoing)
         }
         Strategy::Rolling { .. } | Strategy::OnDelete => usize::MAX,

@@ -5,7 +5,7 @@ use dask_operator_plugin::dask::time;
 use dask_operator_plugin::dask::update::ScaleDown;
 use dask_operator_plugin::prelude::*;
 
-use crate::roster::Scheduler;
+use crate::registration::Scheduler;
 
 /// Milliseconds without a reply after which the scheduler is ignored if `scaleDown` is `unsafe`. A single missing reply only
 /// shows that the scheduler is busy, or that the network failed for a moment.

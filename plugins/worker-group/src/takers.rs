@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::census::{Census, Worker};
-use crate::roster::{Registration, Scheduler};
+use crate::observed::{ObservedWorkers, Worker};
+use crate::registration::{Registration, Scheduler};
 
 /// Workers of a cluster that Dask moves results to: they are `running` and not about to leave.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Recipients<'a> {
 
 impl<'a> Recipients<'a> {
     /// Returns the recipients among the scheduler's workers of all groups. `None` if the scheduler did not reply.
-    pub(crate) fn of(census: &Census<'a>, scheduler: Scheduler<'a>) -> Option<Self> {
+    pub(crate) fn of(observed_workers: &ObservedWorkers<'a>, scheduler: Scheduler<'a>) -> Option<Self> {
         let Scheduler::Known(facts) = scheduler else {
             return None;
         };
@@ -21,13 +21,16 @@ impl<'a> Recipients<'a> {
         let mut recipients = Self {
             addresses: running.map(|worker| worker.address.as_str()).collect(),
         };
-        let noticed = census.workers.iter().filter(|worker| worker.notice.is_some());
-        let leaving = census
+        let disrupted = observed_workers
+            .workers
+            .iter()
+            .filter(|worker| worker.disruption.is_some());
+        let leaving = observed_workers
             .leaving
             .iter()
-            .chain(noticed)
+            .chain(disrupted)
             .map(|worker| &worker.registration);
-        let terminating = census
+        let terminating = observed_workers
             .terminating
             .iter()
             .map(|terminating| &terminating.registration);

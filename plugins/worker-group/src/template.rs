@@ -1,15 +1,14 @@
 //! The template of workers, which is built once per plan and completed for each worker.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{
     self, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
 };
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{address, environment, time};
+use dask_operator_plugin::dask::{address, environment, fields, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
-use crate::wanted::Wanted;
+use crate::desired::Desired;
 
 /// The text of a worker's object, split at its name. A group may have thousands of workers that differ only in their
 /// names.
@@ -25,7 +24,7 @@ impl Template {
         group: &Resource<'_>,
         cluster: &Resource<'_>,
         settings: &Settings,
-        wanted: &Wanted,
+        desired: &Desired,
     ) -> Self {
         let worker = &group.spec[fields::worker_group::WORKER];
         // A placeholder for the name, which must not occur in the spec.
@@ -45,8 +44,8 @@ impl Template {
         let mut metadata = metadata(group, cluster, settings).reserved(&labels);
         metadata
             .annotations
-            .insert(ANNOTATION_TEMPLATE_HASH.to_owned(), wanted.template_hash.clone());
-        if let Some(time) = wanted.restarted_at {
+            .insert(ANNOTATION_TEMPLATE_HASH.to_owned(), desired.template_hash.clone());
+        if let Some(time) = desired.restarted_at {
             metadata
                 .annotations
                 .insert(ANNOTATION_RESTARTED_AT.to_owned(), time::format_exactly(time));

@@ -1,9 +1,8 @@
 //! Validation of a `DaskWorkerGroup`.
 
 use dask_operator_plugin::dask::checks::Checks;
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::ANNOTATION_RESTARTED_AT;
-use dask_operator_plugin::dask::{names, time};
+use dask_operator_plugin::dask::{fields, names, time};
 use dask_operator_plugin::prelude::*;
 
 /// Returns the findings for the whole object, after defaulting.

@@ -1,8 +1,8 @@
 //! Address of a cluster's scheduler, derived from the cluster's spec.
 
-use super::fields;
 use serde_json::Value;
 
+use super::fields;
 use super::main_container::{self, Role};
 use super::{command, names, start};
 

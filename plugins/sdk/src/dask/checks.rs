@@ -19,7 +19,6 @@ mod tests;
 mod update;
 mod variables;
 
-use super::fields;
 use serde_json::Value;
 
 use addresses::CalledScheduler;
@@ -27,6 +26,7 @@ pub(super) use container::{misspelt_containers, misspelt_image};
 use service::{has_manual_endpoints, selects};
 
 use super::command;
+use super::fields;
 use super::labels;
 use super::main_container::{self, Role};
 use super::metadata::{self, Metadata};

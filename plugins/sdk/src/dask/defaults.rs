@@ -7,10 +7,10 @@
 //! its author forgot the image or misspelt the field. A part with a misspelt `containers` gets no container. Containers
 //! other than Dask's are not changed.
 
-use super::fields;
 use serde_json::{Map, Value, json};
 
 use super::checks::{misspelt_containers, misspelt_image};
+use super::fields;
 use super::main_container::{self, Role};
 use super::metadata::{COMPONENT_SCHEDULER, LABEL_CLUSTER, LABEL_COMPONENT};
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use super::last_words;
 use super::metadata::{Metadata, has_all};
+use super::termination_message;
 use super::time;
 use crate::contract::{DesiredChild, Error, ObservedObject, Timestamp};
 
@@ -470,7 +470,7 @@ fn describe_end(over: &Terminated) -> String {
     let message = if over.message.is_empty() {
         String::new()
     } else {
-        format!(": {}", last_words::shorten(&over.message))
+        format!(": {}", termination_message::shorten(&over.message))
     };
     match over.reason.as_str() {
         "" | "Error" | "Completed" => format!("it ended with code {}{message}", over.exit_code),

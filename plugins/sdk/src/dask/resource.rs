@@ -1,8 +1,8 @@
 //! Access to the fields of a Dask resource.
 
-use super::fields;
 use serde_json::Value;
 
+use super::fields;
 use super::metadata::{ANNOTATION_CLUSTER_REPLICAS, Metadata};
 
 /// The fields of a Dask resource that every component reads.

@@ -1,9 +1,9 @@
 //! Queries to a Dask scheduler.
 
-use super::fields;
 use serde_json::Value;
 
 use super::address;
+use super::fields;
 use crate::contract::{Observation, SchedulerFacts, SchedulerQuestion, SchedulerRequest, SchedulerState};
 
 /// Period of queries while a plan waits for the result, in milliseconds.

@@ -1,9 +1,9 @@
 //! Settings for the retirement and replacement of workers: `scaleDown`, `drainTimeoutSeconds` and `updateStrategy` of a
 //! `spec.worker`.
 
-use super::fields::{self, update_strategy};
 use serde_json::Value;
 
+use super::fields::{self, update_strategy};
 use super::resource::MOST_WORKERS;
 use super::time;
 

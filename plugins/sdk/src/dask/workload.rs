@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::kinds;
-use super::last_words;
 use super::metadata::Metadata;
 use super::pod::Cause;
 use super::resource::object;
+use super::termination_message;
 use super::time;
 use crate::contract::{ResourceKind, Timestamp};
 
@@ -36,7 +36,7 @@ impl Workload {
 
     /// Creates the object. `selector` contains labels that never change; `metadata` must contain them, too.
     pub fn object(self, metadata: &Metadata, mut pod_spec: Value, selector: &[(&str, &str)]) -> Value {
-        last_words::keep(&mut pod_spec);
+        termination_message::keep(&mut pod_spec);
         match self {
             Self::Pod => object(metadata, pod_spec),
             Self::Deployment => {

@@ -1,8 +1,8 @@
 //! Tests of complete plans.
 
 mod basics;
+mod disruption;
 mod drain;
-mod notice;
 mod rollout;
 mod simulation;
 

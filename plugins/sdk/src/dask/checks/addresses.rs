@@ -1,10 +1,10 @@
 //! Check that an address leads to the scheduler of a cluster.
 
-use crate::dask::fields;
 use serde_json::Value;
 
 use super::service::{has_manual_endpoints, is_headless};
 use crate::dask::address::{self, DASHBOARD_PORT, SCHEMES};
+use crate::dask::fields;
 use crate::dask::main_container::{self, Role};
 use crate::dask::names;
 use crate::dask::start;

@@ -2,7 +2,6 @@
 //!
 //! Only commands that are known to start Dask are checked. The behaviour of other commands is unknown.
 
-use crate::dask::fields;
 use serde_json::Value;
 
 use super::Checks;
@@ -10,6 +9,7 @@ use crate::dask::address::{
     self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT, SCHEMES,
 };
 use crate::dask::command;
+use crate::dask::fields;
 use crate::dask::main_container::{self, Role};
 use crate::dask::start;
 

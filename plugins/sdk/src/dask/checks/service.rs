@@ -1,10 +1,10 @@
 //! Checks of the Service in front of a scheduler.
 
-use crate::dask::fields;
 use serde_json::{Map, Value};
 
 use super::{Checks, container, join, kind};
 use crate::dask::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT};
+use crate::dask::fields;
 use crate::dask::main_container::{self, Role};
 use crate::dask::metadata::Metadata;
 

@@ -1,9 +1,9 @@
 //! Checks of the settings for the retirement and replacement of workers.
 
-use crate::dask::fields::{update_strategy, worker};
 use serde_json::Value;
 
 use super::{Checks, join};
+use crate::dask::fields::{update_strategy, worker};
 use crate::dask::resource::MOST_WORKERS;
 use crate::dask::update::{Rounding, count};
 

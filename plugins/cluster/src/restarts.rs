@@ -9,7 +9,7 @@ use crate::update;
 
 /// The scheduler history after a plan.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct History {
+pub(crate) struct SchedulerHistory {
     /// UID of the last observed scheduler. Empty after it was lost.
     pub(crate) uid: String,
     /// Number of restarts: replacements of the scheduler and restarts of its container.
@@ -22,7 +22,7 @@ pub(crate) struct History {
     pub(crate) event: Option<Event>,
 }
 
-impl History {
+impl SchedulerHistory {
     /// Updates the history in the status. A scheduler is lost if the last observed one is gone or if another one has its
     /// name. A loss is counted once, because the same plan removes its UID from the status. Restarts of the container are
     /// counted once, because the status stores their number.

@@ -11,8 +11,8 @@ use dask_operator_plugin::dask::workload::DeploymentState;
 use dask_operator_plugin::dask::{kinds, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::notices::Notices;
-use crate::roster::{self, Location, Registration, Scheduler};
+use crate::disruptions::Disruptions;
+use crate::registration::{self, Location, Registration, Scheduler};
 
 /// A worker that exists and is not being deleted.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Worker<'a> {
     /// Hash of its template. `None` if another release created it.
     pub(crate) template_hash: Option<String>,
     /// The reason why it is about to lose its node. `None` if it keeps it.
-    pub(crate) notice: Option<String>,
+    pub(crate) disruption: Option<String>,
     /// The worker's registration with the scheduler.
     pub(crate) registration: Registration<'a>,
     /// The problem that keeps it from becoming ready, if any.
@@ -94,7 +94,7 @@ pub(crate) struct Terminating<'a> {
 
 /// All workers of a group.
 #[derive(Debug, Default)]
-pub(crate) struct Census<'a> {
+pub(crate) struct ObservedWorkers<'a> {
     /// Workers that count as replicas.
     pub(crate) workers: Vec<Worker<'a>>,
     /// Workers that are marked as retiring. They do not count as replicas.
@@ -114,17 +114,17 @@ pub(crate) struct Census<'a> {
     pub(crate) requeue_at: Option<Timestamp>,
 }
 
-impl<'a> Census<'a> {
+impl<'a> ObservedWorkers<'a> {
     /// Reads the children of an observation. `template_hash` is that of new workers, `status` that of the group.
     pub(crate) fn of(
         observation: &'a Observation,
         scheduler: Scheduler<'a>,
-        notices: &Notices,
+        disruptions: &Disruptions,
         template_hash: &str,
         status: &Value,
     ) -> Result<Self, Error> {
         let now = observation.now;
-        let mut census = Self::default();
+        let mut observed_workers = Self::default();
         let mut locations: Vec<(&str, Location)> = Vec::new();
         for observed in observation.children_of(&kinds::pod()) {
             let pod = Pod::of(observed)?;
@@ -134,7 +134,7 @@ impl<'a> Census<'a> {
             };
             let retiring_since = pod.annotation(ANNOTATION_RETIRING_SINCE).and_then(time::parse);
             if observed.terminating {
-                census.terminating.push(Terminating {
+                observed_workers.terminating.push(Terminating {
                     observed,
                     may_hold_data: pod.has_run() && !pod.is_over(),
                     registration: Registration::Unknown,
@@ -149,7 +149,7 @@ impl<'a> Census<'a> {
                     let is_present = pod
                         .annotation(ANNOTATION_TEMPLATE_HASH)
                         .is_none_or(|hash| hash == template_hash);
-                    census.lost.push(Lost {
+                    observed_workers.lost.push(Lost {
                         observed,
                         early: EarlyEnd::of(&pod).filter(|_| is_present),
                         cause,
@@ -157,9 +157,12 @@ impl<'a> Census<'a> {
                 }
                 continue;
             } else {
-                let requeue_at = census.requeue_at.into_iter().chain(pod.look_again_at(now));
-                census.requeue_at = requeue_at.min();
-                census.add(Worker {
+                let requeue_at = observed_workers
+                    .requeue_at
+                    .into_iter()
+                    .chain(pod.look_again_at(now));
+                observed_workers.requeue_at = requeue_at.min();
+                observed_workers.add(Worker {
                     observed,
                     ready: pod.is_ready(),
                     may_hold_data: pod.has_run(),
@@ -169,7 +172,7 @@ impl<'a> Census<'a> {
                     retiring_since,
                     reinstated: false,
                     template_hash: pod.annotation(ANNOTATION_TEMPLATE_HASH).map(str::to_owned),
-                    notice: notices.about(&pod),
+                    disruption: disruptions.about(&pod),
                     registration: Registration::Unknown,
                     problem: pod.trouble(now),
                     pod: Some(pod),
@@ -180,14 +183,14 @@ impl<'a> Census<'a> {
         for observed in observation.children_of(&kinds::deployment()) {
             let deployment: DeploymentState = observed.read()?;
             if observed.terminating {
-                census.terminating.push(Terminating {
+                observed_workers.terminating.push(Terminating {
                     observed,
                     may_hold_data: deployment.is_ready(),
                     registration: Registration::Unknown,
                 });
             } else {
                 let problem = deployment.trouble().filter(|_| !deployment.is_ready());
-                census.add(Worker {
+                observed_workers.add(Worker {
                     observed,
                     pod: None,
                     ready: deployment.is_ready(),
@@ -202,21 +205,24 @@ impl<'a> Census<'a> {
                         .and_then(time::parse),
                     reinstated: false,
                     template_hash: deployment.annotation(ANNOTATION_TEMPLATE_HASH).map(str::to_owned),
-                    notice: None,
+                    disruption: None,
                     registration: Registration::Unknown,
                     problem,
                 });
             }
             locations.push((&observed.key.name, Location::Unknown));
         }
-        census.set_registrations(scheduler, &locations);
-        let ends = census.lost.iter().filter_map(|lost| lost.early.as_ref());
+        observed_workers.set_registrations(scheduler, &locations);
+        let ends = observed_workers
+            .lost
+            .iter()
+            .filter_map(|lost| lost.early.as_ref());
         if let Some((backoff, is_new)) = Backoff::after(status, ends, now) {
-            census.backoff_until = backoff.rests_until(now);
-            census.backoff_is_new = is_new;
-            census.backoff = Some(backoff);
+            observed_workers.backoff_until = backoff.rests_until(now);
+            observed_workers.backoff_is_new = is_new;
+            observed_workers.backoff = Some(backoff);
         }
-        Ok(census)
+        Ok(observed_workers)
     }
 
     fn add(&mut self, worker: Worker<'a>) {
@@ -228,7 +234,7 @@ impl<'a> Census<'a> {
 
     /// Sets the registration of each worker.
     fn set_registrations(&mut self, scheduler: Scheduler<'a>, locations: &[(&str, Location)]) {
-        let registrations = roster::registrations(scheduler, locations);
+        let registrations = registration::registrations(scheduler, locations);
         let names = locations.iter().map(|(name, _)| *name);
         let mut registrations: HashMap<&str, Registration<'a>> = names.zip(registrations).collect();
         let mut take = |name: &str| registrations.remove(name).unwrap_or_default();
@@ -245,7 +251,7 @@ impl<'a> Census<'a> {
     /// Removes the marks of retiring workers that can't leave. They count as replicas again. Workers that are about to lose their
     /// node stay marked.
     pub(crate) fn reinstate(&mut self, cannot_leave: impl Fn(&Worker<'_>) -> bool) {
-        let is_reinstated = |worker: &mut Worker<'_>| worker.notice.is_none() && cannot_leave(worker);
+        let is_reinstated = |worker: &mut Worker<'_>| worker.disruption.is_none() && cannot_leave(worker);
         let reinstated = self.leaving.extract_if(.., is_reinstated);
         self.workers.extend(reinstated.map(|worker| Worker {
             retiring_since: None,

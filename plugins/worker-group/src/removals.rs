@@ -3,17 +3,17 @@
 //! A worker that never started is deleted immediately. Every other worker is marked as retiring, and the next plan asks the
 //! scheduler to move its results ([`crate::drain`]).
 
-use crate::census::{Census, Worker};
-use crate::roster::Scheduler;
+use crate::desired::Desired;
+use crate::observed::{ObservedWorkers, Worker};
+use crate::registration::Scheduler;
 use crate::takers::Recipients;
-use crate::wanted::Wanted;
-use crate::{rollout, victims};
+use crate::{removal_order, rollout};
 
 /// The reason why a worker leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reason {
+pub(crate) enum RemovalReason {
     /// The worker is about to lose its node.
-    Notice,
+    Disruption,
     /// The group has more workers than desired.
     Surplus,
     /// The worker was created from another template.
@@ -22,7 +22,7 @@ pub(crate) enum Reason {
 
 /// The way in which a worker leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum RemovalMode {
     /// The worker is marked as retiring, and leaves after its results have moved.
     Marked,
     /// The worker is deleted. It has no results.
@@ -33,97 +33,112 @@ pub(crate) enum Mode {
 
 /// The workers that leave according to this plan.
 #[derive(Debug, Default)]
-pub(crate) struct Departures<'c, 'a> {
+pub(crate) struct Removals<'c, 'a> {
     /// The workers, with the mode and the reason.
-    pub(crate) all: Vec<(&'c Worker<'a>, Mode, Reason)>,
+    pub(crate) all: Vec<(&'c Worker<'a>, RemovalMode, RemovalReason)>,
     /// Number of surplus workers that stay because the scheduler can't be queried.
     pub(crate) blocked: usize,
     /// Workers that should leave but stay because no other worker can take their results.
-    pub(crate) waiting: Vec<(&'c Worker<'a>, Reason)>,
+    pub(crate) waiting: Vec<(&'c Worker<'a>, RemovalReason)>,
     /// Number of extra workers that are allowed as successors of workers that can't leave before their successor runs.
     pub(crate) successors: usize,
     /// Number of outdated workers, without surplus ones.
     pub(crate) outdated: usize,
 }
 
-impl<'c, 'a> Departures<'c, 'a> {
+impl<'c, 'a> Removals<'c, 'a> {
     /// Selects workers of a group. `replaced` is the number of retiring workers that are replaced before they are gone.
     pub(crate) fn of(
-        census: &'c Census<'a>,
-        wanted: &Wanted,
+        observed_workers: &'c ObservedWorkers<'a>,
+        desired: &Desired,
         scheduler: Scheduler<'a>,
         replaced: usize,
     ) -> Self {
-        let mut departures = Self::default();
-        let (noticed, mut workers): (Vec<&Worker<'a>>, Vec<_>) =
-            census.workers.iter().partition(|worker| worker.notice.is_some());
-        for worker in noticed {
+        let mut removals = Self::default();
+        let (disrupted, mut workers): (Vec<&Worker<'a>>, Vec<_>) = observed_workers
+            .workers
+            .iter()
+            .partition(|worker| worker.disruption.is_some());
+        for worker in disrupted {
             // The worker leaves even if the scheduler can't be queried.
             let mode = if worker.may_hold_data {
-                Mode::Marked
+                RemovalMode::Marked
             } else {
-                Mode::Deleted
+                RemovalMode::Deleted
             };
-            departures.all.push((worker, mode, Reason::Notice));
+            removals.all.push((worker, mode, RemovalReason::Disruption));
         }
-        let mut recipients = wanted.recipients(census, scheduler);
-        let outdated = workers.iter().filter(|worker| wanted.is_outdated(worker)).count();
-        let max_workers = wanted.max_workers(outdated);
+        let mut recipients = desired.recipients(observed_workers, scheduler);
+        let outdated = workers
+            .iter()
+            .filter(|worker| desired.is_outdated(worker))
+            .count();
+        let max_workers = desired.max_workers(outdated);
         // If no worker is desired, there are no successors.
-        let has_successor = wanted.replicas > 0 && workers.len() > max_workers;
+        let has_successor = desired.replicas > 0 && workers.len() > max_workers;
         let waits = |worker: &&Worker<'a>| {
-            let recipients = recipients.as_ref().filter(|_| wanted.is_outdated(worker));
+            let recipients = recipients.as_ref().filter(|_| desired.is_outdated(worker));
             recipients.is_some_and(|recipients| recipients.are_missing_for(worker, has_successor))
         };
-        let are_replaced = wanted.is_rolling() && wanted.replicas > 0;
-        departures.successors = usize::from(are_replaced && workers.iter().any(waits));
-        let surplus = workers.len().saturating_sub(max_workers + departures.successors);
+        let are_replaced = desired.is_rolling() && desired.replicas > 0;
+        removals.successors = usize::from(are_replaced && workers.iter().any(waits));
+        let surplus = workers.len().saturating_sub(max_workers + removals.successors);
         if surplus + outdated > 0 {
-            victims::sort(&mut workers, wanted);
+            removal_order::sort(&mut workers, desired);
         }
         let staying = workers.split_off(surplus);
         for worker in workers {
             let waits = recipients
                 .as_ref()
                 .is_some_and(|recipients| recipients.are_missing_for(worker, false));
-            departures.leave(worker, Reason::Surplus, waits, wanted, scheduler, &mut recipients);
+            removals.leave(
+                worker,
+                RemovalReason::Surplus,
+                waits,
+                desired,
+                scheduler,
+                &mut recipients,
+            );
         }
-        if departures.blocked == 0 {
-            for worker in rollout::next(&staying, wanted, replaced) {
+        if removals.blocked == 0 {
+            for worker in rollout::next(&staying, desired, replaced) {
                 let waits = recipients
                     .as_ref()
                     .is_some_and(|recipients| recipients.are_missing_for(worker, has_successor));
-                departures.leave(
+                removals.leave(
                     worker,
-                    Reason::Outdated,
+                    RemovalReason::Outdated,
                     waits,
-                    wanted,
+                    desired,
                     scheduler,
                     &mut recipients,
                 );
             }
         }
-        departures.outdated = staying.iter().filter(|worker| wanted.is_outdated(worker)).count();
-        departures
+        removals.outdated = staying
+            .iter()
+            .filter(|worker| desired.is_outdated(worker))
+            .count();
+        removals
     }
 
     /// Records that a worker leaves, or that it is blocked or waits.
     fn leave(
         &mut self,
         worker: &'c Worker<'a>,
-        reason: Reason,
+        reason: RemovalReason,
         waits: bool,
-        wanted: &Wanted,
+        desired: &Desired,
         scheduler: Scheduler<'_>,
         recipients: &mut Option<Recipients<'a>>,
     ) {
         let mode = match scheduler {
-            _ if !worker.may_hold_data => Mode::Deleted,
+            _ if !worker.may_hold_data => RemovalMode::Deleted,
             Scheduler::Known(_) if waits => return self.waiting.push((worker, reason)),
-            Scheduler::Known(_) => Mode::Marked,
-            Scheduler::Unreachable(_) if wanted.ignores_scheduler => Mode::DeletedUnsafely,
+            Scheduler::Known(_) => RemovalMode::Marked,
+            Scheduler::Unreachable(_) if desired.ignores_scheduler => RemovalMode::DeletedUnsafely,
             Scheduler::Unreachable(_) | Scheduler::NotQueried => {
-                self.blocked += usize::from(reason == Reason::Surplus);
+                self.blocked += usize::from(reason == RemovalReason::Surplus);
                 return;
             }
         };
@@ -134,13 +149,13 @@ impl<'c, 'a> Departures<'c, 'a> {
     }
 
     /// Returns the workers that should leave for this reason but stay because no other worker can take their results.
-    pub(crate) fn waiting(&self, reason: Reason) -> Vec<&'c Worker<'a>> {
+    pub(crate) fn waiting(&self, reason: RemovalReason) -> Vec<&'c Worker<'a>> {
         let waiting = self.waiting.iter().filter(|(_, because)| *because == reason);
         waiting.map(|(worker, _)| *worker).collect()
     }
 
     /// Returns the workers that leave in this mode.
-    pub(crate) fn by(&self, mode: Mode) -> impl Iterator<Item = &'c Worker<'a>> {
+    pub(crate) fn by(&self, mode: RemovalMode) -> impl Iterator<Item = &'c Worker<'a>> {
         self.all
             .iter()
             .filter(move |(_, by, _)| *by == mode)
@@ -148,7 +163,7 @@ impl<'c, 'a> Departures<'c, 'a> {
     }
 
     /// Returns the number of workers that leave for this reason.
-    pub(crate) fn count(&self, reason: Reason) -> usize {
+    pub(crate) fn count(&self, reason: RemovalReason) -> usize {
         self.all
             .iter()
             .filter(|(_, _, because)| *because == reason)

@@ -43,7 +43,7 @@ impl Limits {
 
 /// The consequence of the observed state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Decision {
     /// The job has ended successfully.
     Successful,
     /// The job has failed with this cause.
@@ -58,7 +58,7 @@ pub(crate) enum Verdict {
     Continue,
 }
 
-impl Verdict {
+impl Decision {
     /// Decides about a job with the previous stage `before`. The end of a runner takes precedence over the spec.
     pub(crate) fn of(
         before: Stage,

@@ -1,20 +1,19 @@
 //! The desired state of a group.
 
-use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::ANNOTATION_RESTARTED_AT;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
-use dask_operator_plugin::dask::{hash, time};
+use dask_operator_plugin::dask::{fields, hash, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::census::{Census, Worker};
-use crate::roster::Scheduler;
+use crate::observed::{ObservedWorkers, Worker};
+use crate::registration::Scheduler;
 use crate::silence::Outage;
 use crate::takers::Recipients;
 
 /// The desired state of a group, from its `spec.worker` and its cluster.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Desired {
     /// Desired number of workers.
     pub(crate) replicas: usize,
     /// The scheduler's outage, if `scaleDown` is `unsafe`. `None` otherwise.
@@ -35,7 +34,7 @@ pub(crate) struct Wanted {
     pub(crate) restart_at: Option<Timestamp>,
 }
 
-impl Wanted {
+impl Desired {
     /// Reads a group and its cluster, both after defaulting.
     pub(crate) fn of(
         group: &Resource<'_>,
@@ -79,7 +78,7 @@ impl Wanted {
 
     /// Returns whether a retiring worker leaves because it is outdated, and not because it loses its node.
     pub(crate) fn is_outgoing(&self, worker: &Worker<'_>) -> bool {
-        self.is_rolling() && self.is_outdated(worker) && worker.notice.is_none()
+        self.is_rolling() && self.is_outdated(worker) && worker.disruption.is_none()
     }
 
     /// Returns whether a retiring worker stays until another one has taken its results, without a deadline. An outdated worker
@@ -91,10 +90,10 @@ impl Wanted {
     /// Returns the workers that can receive results. `None` if they are unknown or results need not move.
     pub(crate) fn recipients<'a>(
         &self,
-        census: &Census<'a>,
+        observed_workers: &ObservedWorkers<'a>,
         scheduler: Scheduler<'a>,
     ) -> Option<Recipients<'a>> {
-        Recipients::of(census, scheduler).filter(|_| self.moves_results)
+        Recipients::of(observed_workers, scheduler).filter(|_| self.moves_results)
     }
 
     /// Returns whether outdated workers are replaced.

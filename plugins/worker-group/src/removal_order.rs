@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-use crate::census::Worker;
-use crate::roster::Registration;
-use crate::wanted::Wanted;
+use crate::desired::Desired;
+use crate::observed::Worker;
+use crate::registration::Registration;
 
 /// The cost of losing a worker, the lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,13 +36,13 @@ impl Class {
 /// Sorts workers so that those with the lowest cost come first: workers that never started, then unregistered ones, outdated
 /// ones that a rollout will replace (their results would otherwise move twice), idle ones, and those with the least results.
 /// Among equals, outdated workers come first, then the newest, then the order of names.
-pub(crate) fn sort(workers: &mut [&Worker<'_>], wanted: &Wanted) {
+pub(crate) fn sort(workers: &mut [&Worker<'_>], desired: &Desired) {
     workers.sort_by_cached_key(|worker| {
         let class = Class::of(worker);
-        let is_outdated = wanted.is_outdated(worker);
+        let is_outdated = desired.is_outdated(worker);
         (
             class.min(Class::Idle),
-            !(is_outdated && wanted.is_rolling()),
+            !(is_outdated && desired.is_rolling()),
             class,
             worker.registration.bytes(),
             !is_outdated,

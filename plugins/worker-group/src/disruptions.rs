@@ -8,9 +8,9 @@ use dask_operator_plugin::prelude::*;
 
 /// Nodes that are about to be removed, with the reasons.
 #[derive(Debug)]
-pub(crate) struct Notices(HashMap<String, String>);
+pub(crate) struct Disruptions(HashMap<String, String>);
 
-impl Notices {
+impl Disruptions {
     /// Reads the nodes of an observation. A node is about to be removed if it has a taint with one of the keys in `drain`,
     /// unless the workers, whose spec is `pod_spec`, tolerate it: tolerating workers may stay on the node, and new ones could
     /// be scheduled to it.
