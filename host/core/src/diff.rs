@@ -9,11 +9,11 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use crate::finish::hash;
 use crate::names::ANNOTATION_HASH;
 use crate::quantity::Quantity;
+use crate::stamp::hash;
 
-/// Returns whether applying `desired` to `observed` would change nothing. `desired` comes from [`crate::finish::finish`].
+/// Returns whether applying `desired` to `observed` would change nothing. `desired` comes from [`crate::stamp::stamp`].
 #[must_use]
 pub fn in_sync(desired: &Value, observed: &Value) -> bool {
     let hash = |object: &Value| {

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use dask_operator_core::finish::finish;
 use dask_operator_core::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use dask_operator_core::parent::{DaskKind, Parent, seed};
+use dask_operator_core::stamp::stamp;
 use dask_operator_evaluator::PluginSet;
 use dask_operator_evaluator::logic::Failure;
 use dask_operator_evaluator::plan::PlanError;
@@ -201,7 +201,7 @@ impl Renderer<'_> {
             known.conditions = plan.conditions;
             for child in plan.children {
                 let key = child.key.clone();
-                let Some(mut child) = finish(&parent, child).object() else {
+                let Some(mut child) = stamp(&parent, child).object() else {
                     continue;
                 };
                 if !known.add(&key, &child) {

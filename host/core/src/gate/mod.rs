@@ -16,11 +16,11 @@ pub use refusal::{Refusal, Violation};
 pub use rules::{Limits, Rules};
 
 use crate::conditions;
-use crate::draft::Draft;
 use crate::parent::{DaskKind, Parent};
 use crate::plan::{
     Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale, SchedulerRequest,
 };
+use crate::raw_object::RawObject;
 use crate::rfc1123;
 use crate::text;
 
@@ -73,7 +73,7 @@ pub enum CheckedAction {
     /// The child stays as it is.
     Keep,
     /// This object is created if the child does not exist.
-    Create(Draft),
+    Create(RawObject),
     /// This object is applied.
     Apply(Map<String, Value>),
 }

@@ -3,27 +3,29 @@
 use serde_json::{Map, Value};
 
 use super::Gate;
-use crate::draft::{Draft, Fields};
 use crate::json;
 use crate::names::{LABEL_CLUSTER, LABEL_WORKER_GROUP};
 use crate::parent::DaskKind;
 use crate::plan::ChildKey;
+use crate::raw_object::{Fields, RawObject};
 
 /// Maximum number of top-level fields of an object besides `metadata`; Kubernetes objects have about ten.
 const MAX_FIELDS: usize = 100;
 
 impl Gate<'_> {
     /// Checks an object to create and returns it, or `None` if it can't be parsed. Only its metadata is parsed.
-    pub(super) fn check_created(&mut self, key: &ChildKey, text: &str) -> Option<Draft> {
+    pub(super) fn check_created(&mut self, key: &ChildKey, text: &str) -> Option<RawObject> {
         let fields = self.parse_fields(key, text)?;
         let bytes = fields.metadata().map_or(0, json::tree_bytes);
-        self.check_draft(key, fields, bytes)
+        self.check_raw_object(key, fields, bytes)
     }
 
     /// Checks an object to apply and returns it, or `None` if it can't be parsed. The whole object is parsed.
     pub(super) fn check_applied(&mut self, key: &ChildKey, text: &str) -> Option<Map<String, Value>> {
         let fields = self.parse_fields(key, text)?;
-        let object = self.check_draft(key, fields, json::tree_bytes(text))?.to_map();
+        let object = self
+            .check_raw_object(key, fields, json::tree_bytes(text))?
+            .to_map();
         object
             .map_err(|error| self.refuse(Some(key), "", format!("can't be read: {error}")))
             .ok()
@@ -67,7 +69,7 @@ impl Gate<'_> {
 
     /// Parses and checks the metadata. Refuses the plan if `bytes`, the memory for the parsed JSON of this child, and that of
     /// the children before exceed the limit.
-    fn check_draft(&mut self, key: &ChildKey, fields: Fields, bytes: usize) -> Option<Draft> {
+    fn check_raw_object(&mut self, key: &ChildKey, fields: Fields, bytes: usize) -> Option<RawObject> {
         let (before, max) = (self.tree_bytes, self.rules.limits.tree_bytes);
         self.tree_bytes = before.saturating_add(bytes);
         if self.tree_bytes > max {
@@ -81,7 +83,7 @@ impl Gate<'_> {
             }
             return None;
         }
-        match fields.into_draft() {
+        match fields.into_object() {
             Ok(object) => {
                 self.check_fixed_fields(key, &object);
                 self.check_metadata(key, &object);
@@ -95,7 +97,7 @@ impl Gate<'_> {
     }
 
     /// Checks that fields which follow from the key or the parent are absent or equal, and that `status` is absent.
-    fn check_fixed_fields(&mut self, key: &ChildKey, object: &Draft) {
+    fn check_fixed_fields(&mut self, key: &ChildKey, object: &RawObject) {
         let metadata = |name: &str| object.metadata.as_ref().and_then(|m| m.get(name)).cloned();
         let given = [
             ("apiVersion", object.field("apiVersion"), &key.kind.api_version),
@@ -122,7 +124,7 @@ impl Gate<'_> {
         }
     }
 
-    fn check_metadata(&mut self, key: &ChildKey, object: &Draft) {
+    fn check_metadata(&mut self, key: &ChildKey, object: &RawObject) {
         let empty = Map::new();
         let metadata = match &object.metadata {
             Some(Value::Object(metadata)) => metadata,

@@ -1,6 +1,6 @@
 //! Classification of the API server's errors.
 
-use dask_operator_core::category::{ApiError, Cause, Retry};
+use dask_operator_core::api_error::{ApiError, ErrorClass, RetryPolicy};
 use dask_operator_core::text::innermost;
 use kube::core::Status;
 use kube::runtime::watcher;
@@ -15,7 +15,7 @@ pub(crate) struct WriteError {
     /// Failed operation, as `create Pod a-scheduler`.
     pub(crate) what: String,
     /// Cause of the error.
-    pub(crate) cause: Cause,
+    pub(crate) cause: ErrorClass,
     /// Message of the API server.
     pub(crate) message: String,
     /// Seconds that the API server requested to wait. `None` if it requested no wait.
@@ -35,9 +35,9 @@ impl WriteError {
                     message: status.message.clone(),
                     retry_after: seconds.filter(|seconds| *seconds > 0),
                 };
-                let cause = Cause::of(&error);
+                let cause = ErrorClass::of(&error);
                 let message = match cause {
-                    Cause::KindNotServed => format!(
+                    ErrorClass::KindNotServed => format!(
                         "the cluster has no such kind: install its definition, or a component that does without ({})",
                         error.message
                     ),
@@ -45,9 +45,9 @@ impl WriteError {
                 };
                 (cause, message, error.retry_after)
             }
-            kube::Error::Auth(error) => (Cause::Unauthorized, error.to_string(), None),
-            kube::Error::BuildRequest(error) => (Cause::Invalid, error.to_string(), None),
-            error => (Cause::NoAnswer, innermost(error), None),
+            kube::Error::Auth(error) => (ErrorClass::Unauthorized, error.to_string(), None),
+            kube::Error::BuildRequest(error) => (ErrorClass::Invalid, error.to_string(), None),
+            error => (ErrorClass::NoAnswer, innermost(error), None),
         };
         Self {
             what,
@@ -63,7 +63,7 @@ impl WriteError {
         let message = format!("the API server did not answer in {seconds} s");
         Self {
             what,
-            cause: Cause::NoAnswer,
+            cause: ErrorClass::NoAnswer,
             message,
             retry_after: None,
         }
@@ -74,7 +74,7 @@ impl WriteError {
     pub(crate) fn not_leading(what: String) -> Self {
         Self {
             what,
-            cause: Cause::NoAnswer,
+            cause: ErrorClass::NoAnswer,
             message: "this replica is not the leader".into(),
             retry_after: None,
         }
@@ -85,7 +85,7 @@ impl WriteError {
     pub(crate) fn overtaken(what: String) -> Self {
         Self {
             what,
-            cause: Cause::Stale,
+            cause: ErrorClass::Stale,
             message: "the object has changed since the decision".into(),
             retry_after: None,
         }
@@ -101,7 +101,7 @@ impl WriteError {
         );
         Self {
             what,
-            cause: Cause::AlreadyExists,
+            cause: ErrorClass::AlreadyExists,
             message,
             retry_after: None,
         }
@@ -113,7 +113,7 @@ impl WriteError {
     pub(crate) fn made_by_another(what: String) -> Self {
         Self {
             what,
-            cause: Cause::Taken,
+            cause: ErrorClass::Taken,
             message: "it exists, and this operator has not made it: delete or rename it, or give the Dask resource another name"
                 .into(),
             retry_after: None,
@@ -122,7 +122,7 @@ impl WriteError {
 
     /// Returns the time and manner of the retry.
     #[must_use]
-    pub(crate) fn retry(&self) -> Retry {
+    pub(crate) fn retry(&self) -> RetryPolicy {
         self.cause.retry(self.retry_after)
     }
 }
@@ -171,7 +171,10 @@ mod tests {
         let status: Status = serde_json::from_value(status).unwrap_or_default();
         let error = WriteError::new("create Pod a".into(), &kube::Error::Api(status.boxed()));
         assert_eq!(error.to_string(), "create Pod a: slow down");
-        assert_eq!(error.retry(), Retry::After(std::time::Duration::from_secs(7)));
+        assert_eq!(
+            error.retry(),
+            RetryPolicy::After(std::time::Duration::from_secs(7))
+        );
     }
 
     #[test]
@@ -179,7 +182,7 @@ mod tests {
         let status = serde_json::json!({"status": "Failure", "message": "404 page not found", "code": 404});
         let status: Status = serde_json::from_value(status).unwrap_or_default();
         let error = WriteError::new("look for Certificate a".into(), &kube::Error::Api(status.boxed()));
-        assert_eq!(error.cause, Cause::KindNotServed);
+        assert_eq!(error.cause, ErrorClass::KindNotServed);
         assert_eq!(
             error.to_string(),
             "look for Certificate a: the cluster has no such kind: install its definition, or a component that does without \
@@ -193,7 +196,7 @@ mod tests {
         let error = WriteError::new("x".into(), &kube::Error::Service(Box::new(io)));
         assert_eq!(
             (error.cause, error.message.as_str()),
-            (Cause::NoAnswer, "connection refused")
+            (ErrorClass::NoAnswer, "connection refused")
         );
     }
 }

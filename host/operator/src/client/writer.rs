@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dask_operator_core::draft::Draft;
 use dask_operator_core::names::FIELD_MANAGER;
 use dask_operator_core::plan::ResourceKind;
+use dask_operator_core::raw_object::RawObject;
 use http::header::ACCEPT;
 use http::{HeaderValue, Request};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -94,13 +94,13 @@ impl Writes {
     /// # Errors
     ///
     /// Returns an error if the API server does not create the object;
-    /// [`dask_operator_core::category::Cause::AlreadyExists`] if there is one with that name.
+    /// [`dask_operator_core::api_error::ErrorClass::AlreadyExists`] if there is one with that name.
     pub(crate) async fn create(
         &self,
         kind: &Kind,
         namespace: &str,
         name: &str,
-        object: &Draft,
+        object: &RawObject,
     ) -> Result<Object, WriteError> {
         let what = format!("create {} {name}", kind.resource.kind);
         let parameters = PostParams {
@@ -302,7 +302,7 @@ impl Writes {
     ///
     /// # Errors
     ///
-    /// Returns an error if the API server does not delete it; [`dask_operator_core::category::Cause::Gone`] if it does
+    /// Returns an error if the API server does not delete it; [`dask_operator_core::api_error::ErrorClass::Gone`] if it does
     /// not exist.
     pub(crate) async fn delete(
         &self,

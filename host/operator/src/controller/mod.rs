@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dask_operator_core::backoff::Backoffs;
-use dask_operator_core::category::Retry;
+use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_core::parent::{DaskKind, seed};
 use futures::FutureExt;
 use kube::Client;
@@ -363,7 +363,7 @@ impl Controller {
         let reconcile = std::panic::AssertUnwindSafe(self.reconciler.reconcile(&key, failures));
         let outcome = reconcile.catch_unwind().await.unwrap_or_else(|_| {
             error!(object = %key, "the reconcile panicked; this is a bug");
-            Outcome::Failed(Retry::BackOff, None)
+            Outcome::Failed(RetryPolicy::BackOff, None)
         });
         let duration = start.elapsed();
         self.health.reconciled();
@@ -388,8 +388,8 @@ impl Controller {
             }
             Outcome::Failed(retry, again) => {
                 let most = match retry {
-                    Retry::Soon | Retry::Passing => MAX_TRANSIENT_WAIT,
-                    Retry::After(_) | Retry::BackOff | Retry::OnChange => MAX_WAIT,
+                    RetryPolicy::Soon | RetryPolicy::Passing => MAX_TRANSIENT_WAIT,
+                    RetryPolicy::After(_) | RetryPolicy::BackOff | RetryPolicy::OnChange => MAX_WAIT,
                 };
                 let grown = lock(&self.backoff).failed(key.clone(), seed(&key.to_string()), most);
                 let wait = wait(retry, grown, again);
@@ -417,15 +417,15 @@ fn share(concurrency: usize) -> usize {
 
 /// Returns the delay before a failed resource is retried. `grown` is the exponential back-off, `again` the requeue
 /// delay that the plan requested.
-fn wait(retry: Retry, grown: Duration, again: Option<Duration>) -> Duration {
+fn wait(retry: RetryPolicy, grown: Duration, again: Option<Duration>) -> Duration {
     // A requeue that the plan requested, for a job's deadline say, takes place although the resource fails. It does not
     // cause a retry each time: it shortens the back-off to no less than [`MAX_TRANSIENT_WAIT`], and the wait for a
     // change to no less than the back-off.
     match retry {
-        Retry::Soon | Retry::Passing => grown,
-        Retry::After(wait) => grown.max(wait),
-        Retry::BackOff => again.map_or(grown, |again| grown.min(again.max(MAX_TRANSIENT_WAIT))),
-        Retry::OnChange => again.unwrap_or(MAX_WAIT).max(grown).min(MAX_WAIT),
+        RetryPolicy::Soon | RetryPolicy::Passing => grown,
+        RetryPolicy::After(wait) => grown.max(wait),
+        RetryPolicy::BackOff => again.map_or(grown, |again| grown.min(again.max(MAX_TRANSIENT_WAIT))),
+        RetryPolicy::OnChange => again.unwrap_or(MAX_WAIT).max(grown).min(MAX_WAIT),
     }
 }
 

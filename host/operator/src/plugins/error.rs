@@ -1,6 +1,6 @@
 //! Reasons why the spec of a plugin resource is not active, and why a component gives no answer.
 
-use dask_operator_core::category::Retry;
+use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_evaluator::logic::Failure;
 use dask_operator_runtime::{CallError, FailureReason, LoadError, Unfit, UnfitReason};
 use dask_operator_sources::{SourceError, SourceReason};
@@ -215,11 +215,11 @@ impl PluginErrorReason {
 
     /// Returns the way to retry.
     #[must_use]
-    pub(crate) fn retry(self) -> Retry {
+    pub(crate) fn retry(self) -> RetryPolicy {
         if self == Self::Busy {
-            Retry::Passing
+            RetryPolicy::Passing
         } else {
-            Retry::BackOff
+            RetryPolicy::BackOff
         }
     }
 }

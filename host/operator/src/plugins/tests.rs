@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use dask_operator_core::category::Retry;
+use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_evaluator::logic::Logic;
 use dask_operator_evaluator::policy::{Mode, Rules};
@@ -158,7 +158,7 @@ async fn errors_distinguish_busy_from_overdrawn() {
     drop(busy);
     assert_eq!(
         (error.reason.as_str(), error.reason.retry()),
-        ("PluginsBusy", Retry::Passing)
+        ("PluginsBusy", RetryPolicy::Passing)
     );
 
     let slow = plugins.shares.permit("a", PluginOwner::Tenant, Load::Heavy).await;
@@ -167,7 +167,7 @@ async fn errors_distinguish_busy_from_overdrawn() {
     let error = failed(reviewed(&plugins, vec![own]).await);
     assert_eq!(
         (error.reason.as_str(), error.reason.retry()),
-        ("PluginShareUsed", Retry::BackOff)
+        ("PluginShareUsed", RetryPolicy::BackOff)
     );
     assert!(clock.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
 }

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use dask_operator_core::draft::Draft;
-use dask_operator_core::finish::{Child, Finished, finish};
+use dask_operator_core::raw_object::RawObject;
+use dask_operator_core::stamp::{StampedChild, StampedAction, finish};
 use dask_operator_core::gate::CheckedPlan;
-use dask_operator_core::memo::Answers;
+use dask_operator_core::apply_cache::AppliedResponses;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ impl Diff {
         } = planned;
         let children: Vec<_> = std::mem::take(&mut plan.children)
             .into_iter()
-            .map(|child| finish(&input.parent, child))
+            .map(|child| stamp(&input.parent, child))
             .collect();
         let uids = input.observed.all().map(|(_, object)| &*object.uid);
         let responses = responses.of(uids);
@@ -86,7 +86,7 @@ impl Diff {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ChildChange {
     /// Create this object, which does not exist.
-    Create(ChildKey, Draft),
+    Create(ChildKey, RawObject),
     /// Apply this object over the existing one, if there is one.
     Apply(ChildKey, Value, Option<Arc<Object>>),
     /// Delete this child, which the plan does not contain.
@@ -115,7 +115,7 @@ impl ChildChange {
 ///
 /// A child that is being deleted is waited for: its name is taken until it is gone.
 #[must_use]
-pub(crate) fn diff(observed: &Observed, children: Vec<Child>, responses: &Answers) -> Vec<ChildChange> {
+pub(crate) fn diff(observed: &Observed, children: Vec<StampedChild>, responses: &AppliedResponses) -> Vec<ChildChange> {
     let wanted: HashSet<_> = children.iter().map(|child| &child.key).collect();
     let unwanted = |(kind, object): (&ResourceKind, &Arc<Object>)| {
         let key = ChildKey {
@@ -129,10 +129,10 @@ pub(crate) fn diff(observed: &Observed, children: Vec<Child>, responses: &Answer
     let written = children.into_iter().filter_map(|child| {
         let existing = observed.child(&child.key);
         match (child.action, existing) {
-            (Finished::Keep, _) | (Finished::Create(_), Some(_)) => None,
-            (Finished::Create(object), None) => Some(ChildChange::Create(child.key, object)),
-            (Finished::Apply(object), None) => Some(ChildChange::Apply(child.key, object, None)),
-            (Finished::Apply(object), Some(existing)) => {
+            (StampedAction::Keep, _) | (StampedAction::Create(_), Some(_)) => None,
+            (StampedAction::Create(object), None) => Some(ChildChange::Create(child.key, object)),
+            (StampedAction::Apply(object), None) => Some(ChildChange::Apply(child.key, object, None)),
+            (StampedAction::Apply(object), Some(existing)) => {
                 let done =
                     existing.terminating || responses.in_sync(&existing.uid, &object, &existing.value());
                 (!done).then(|| ChildChange::Apply(child.key, object, Some(existing.clone())))
@@ -172,7 +172,7 @@ mod tests {
     }
 
     /// Returns the changes for these existing services and the wanted children.
-    fn written(existing: &[Value], wanted: Vec<Child>) -> Vec<String> {
+    fn written(existing: &[Value], wanted: Vec<StampedChild>) -> Vec<String> {
         let kind = ResourceKind::new("v1", "Service");
         let stores = Stores::new([Kind::of(kind.clone())]);
         for value in existing {
@@ -184,7 +184,7 @@ mod tests {
         }));
         let parent = Parent::from_object(&cluster.value()).unwrap_or_else(|error| panic!("{error}"));
         let observed = Observed::new(&stores, Arc::new(cluster), &parent, &[kind]);
-        let changes = diff(&observed, wanted, &Answers::default());
+        let changes = diff(&observed, wanted, &AppliedResponses::default());
         let text = |change: ChildChange| match change {
             ChildChange::Create(key, _) => format!("create {key}"),
             ChildChange::Apply(key, _, over) => format!("apply {key} over {over:?}"),
@@ -193,8 +193,8 @@ mod tests {
         changes.into_iter().map(text).collect()
     }
 
-    fn child(name: &str, action: Finished) -> Child {
-        Child {
+    fn child(name: &str, action: StampedAction) -> StampedChild {
+        StampedChild {
             key: ChildKey {
                 kind: ResourceKind::new("v1", "Service"),
                 name: name.into(),
@@ -203,8 +203,8 @@ mod tests {
         }
     }
 
-    fn apply(name: &str, port: u16) -> Child {
-        child(name, Finished::Apply(service(name, false, port)))
+    fn apply(name: &str, port: u16) -> StampedChild {
+        child(name, StampedAction::Apply(service(name, false, port)))
     }
 
     #[test]
@@ -216,9 +216,9 @@ mod tests {
         ];
         let create = child(
             "c",
-            Finished::Create(Draft::read("{}").unwrap_or_else(|error| panic!("{error}"))),
+            StampedAction::Create(RawObject::read("{}").unwrap_or_else(|error| panic!("{error}"))),
         );
-        assert!(written(&existing, vec![apply("s", 1), child("k", Finished::Keep), create]).is_empty());
+        assert!(written(&existing, vec![apply("s", 1), child("k", StampedAction::Keep), create]).is_empty());
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
         let existing = [service("s", false, 1), service("x", false, 1)];
         let create = child(
             "c",
-            Finished::Create(Draft::read("{}").unwrap_or_else(|error| panic!("{error}"))),
+            StampedAction::Create(RawObject::read("{}").unwrap_or_else(|error| panic!("{error}"))),
         );
         assert_eq!(
             written(&existing, vec![create, apply("s", 2), apply("t", 1)]),
@@ -248,7 +248,7 @@ mod tests {
         ];
         let create = child(
             "c",
-            Finished::Create(Draft::read("{}").unwrap_or_else(|error| panic!("{error}"))),
+            StampedAction::Create(RawObject::read("{}").unwrap_or_else(|error| panic!("{error}"))),
         );
         assert!(written(&existing, vec![create, apply("s", 2)]).is_empty());
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_core::backoff::Backoff;
-use dask_operator_core::category::Retry;
+use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -101,12 +101,12 @@ async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> 
                 break;
             }
             Err(error) => match error.retry() {
-                Retry::Soon => break,
-                Retry::After(wait) => tokio::time::sleep(wait).await,
-                Retry::Passing | Retry::BackOff | Retry::OnChange if attempt + 1 < ATTEMPTS => {
+                RetryPolicy::Soon => break,
+                RetryPolicy::After(wait) => tokio::time::sleep(wait).await,
+                RetryPolicy::Passing | RetryPolicy::BackOff | RetryPolicy::OnChange if attempt + 1 < ATTEMPTS => {
                     tokio::time::sleep(backoff.failed()).await;
                 }
-                Retry::Passing | Retry::BackOff | Retry::OnChange => warn!(
+                RetryPolicy::Passing | RetryPolicy::BackOff | RetryPolicy::OnChange => warn!(
                     kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
                     "the marks of the previous operator can't be removed: {error}"
                 ),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dask_operator_core::category::{Cause, Retry};
+use dask_operator_core::api_error::{ErrorClass, RetryPolicy};
 use dask_operator_core::plan::ResourceKind;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -23,7 +23,7 @@ pub(crate) enum Outcome {
     /// The resource is in the planned state, or on its way there. Requeue no later than after this time, if given.
     Done(Option<Duration>),
     /// The reconcile failed. Requeue no later than after this time, if the plan requested it.
-    Failed(Retry, Option<Duration>),
+    Failed(RetryPolicy, Option<Duration>),
     /// The memory that the reconcile needs is in use by others. Nothing was done and nothing is reported; the resource
     /// is requeued soon.
     OverBudget,
@@ -141,7 +141,7 @@ impl ApplySummary {
             return;
         }
         let passing =
-            |error: &&WriteError| matches!(error.cause, Cause::Stale | Cause::AlreadyExists | Cause::Gone);
+            |error: &&WriteError| matches!(error.cause, ErrorClass::Stale | ErrorClass::AlreadyExists | ErrorClass::Gone);
         for error in self.errors.iter().filter(passing) {
             debug!("{error}");
         }
@@ -157,21 +157,21 @@ impl ApplySummary {
     /// Returns the error of a write in a namespace that is being deleted, if there is one.
     fn namespace_termination(&self) -> Option<&WriteError> {
         let mut errors = self.errors.iter();
-        errors.find(|error| error.cause == Cause::NamespaceTerminating)
+        errors.find(|error| error.cause == ErrorClass::NamespaceTerminating)
     }
 
     /// Returns the retry after the errors: the soonest one, so that a long wait does not delay what can be done soon. In
     /// a namespace that is being deleted, nothing can be created, so its wait applies. `None` if there are no errors.
-    fn soonest_retry(&self) -> Option<Retry> {
+    fn soonest_retry(&self) -> Option<RetryPolicy> {
         if let Some(error) = self.namespace_termination() {
             return Some(error.retry());
         }
-        let rank = |retry: &Retry| match retry {
-            Retry::Soon => (0, Duration::ZERO),
-            Retry::After(wait) => (1, *wait),
-            Retry::Passing => (2, Duration::ZERO),
-            Retry::BackOff => (3, Duration::ZERO),
-            Retry::OnChange => (4, Duration::ZERO),
+        let rank = |retry: &RetryPolicy| match retry {
+            RetryPolicy::Soon => (0, Duration::ZERO),
+            RetryPolicy::After(wait) => (1, *wait),
+            RetryPolicy::Passing => (2, Duration::ZERO),
+            RetryPolicy::BackOff => (3, Duration::ZERO),
+            RetryPolicy::OnChange => (4, Duration::ZERO),
         };
         self.errors.iter().map(WriteError::retry).min_by_key(rank)
     }
@@ -187,10 +187,10 @@ impl KindFailures {
     const MAX: usize = 10;
 
     /// Counts a failure.
-    pub(crate) fn add(&mut self, kind: ResourceKind, cause: Cause) {
+    pub(crate) fn add(&mut self, kind: ResourceKind, cause: ErrorClass) {
         let weight = match cause {
             cause if cause.concerns_all() => Self::MAX,
-            Cause::Invalid => 1,
+            ErrorClass::Invalid => 1,
             _ => 0,
         };
         *self.0.entry(kind).or_default() += weight;

@@ -1,6 +1,6 @@
 //! Problems with a resource or with the execution of its plan, as conditions and events. Pure.
 
-use dask_operator_core::category::{Cause, Retry};
+use dask_operator_core::api_error::{ErrorClass, RetryPolicy};
 use dask_operator_core::conditions::HostCondition;
 use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
 use dask_operator_core::text;
@@ -34,7 +34,7 @@ pub(crate) enum Reason {
     /// A policy could not decide about the plan.
     PolicyUndecided,
     /// The API server did not carry out a write, for this reason.
-    Write(Cause),
+    Write(ErrorClass),
     /// The resource is invalid.
     Invalid,
     /// A policy in monitor mode would not have permitted the plan.
@@ -75,7 +75,7 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     /// True if `phase` becomes `Error`.
     pub(crate) is_fatal: bool,
-    pub(crate) retry: Retry,
+    pub(crate) retry: RetryPolicy,
 }
 
 impl Problem {
@@ -85,7 +85,7 @@ impl Problem {
             reason,
             message,
             is_fatal: false,
-            retry: Retry::BackOff,
+            retry: RetryPolicy::BackOff,
         }
     }
 
@@ -135,7 +135,7 @@ impl Problem {
     pub(crate) fn invalid(message: String) -> Self {
         Self {
             is_fatal: true,
-            retry: Retry::OnChange,
+            retry: RetryPolicy::OnChange,
             ..Self::new(Reason::Invalid, message)
         }
     }
@@ -182,13 +182,13 @@ impl Problem {
     /// and if the namespace is being deleted.
     pub(crate) fn writing(errors: &[WriteError], failures: u32) -> Option<Self> {
         let rank = |error: &&WriteError| match error.cause {
-            Cause::Invalid => 0,
+            ErrorClass::Invalid => 0,
             cause if cause.is_for_people() => 1,
             _ => 2,
         };
         if errors
             .iter()
-            .any(|error| error.cause == Cause::NamespaceTerminating)
+            .any(|error| error.cause == ErrorClass::NamespaceTerminating)
         {
             return None;
         }
@@ -201,7 +201,7 @@ impl Problem {
         Some(Self {
             reason: Reason::Write(first.cause),
             message: format!("{first}{others}"),
-            is_fatal: first.cause == Cause::Invalid,
+            is_fatal: first.cause == ErrorClass::Invalid,
             retry: first.retry(),
         })
     }
@@ -304,12 +304,12 @@ mod tests {
             reasons.insert(reason.as_str());
         }
         // A namespace that is being deleted is not reported.
-        let causes = Cause::ALL
+        let causes = ErrorClass::ALL
             .into_iter()
-            .filter(|cause| *cause != Cause::NamespaceTerminating);
+            .filter(|cause| *cause != ErrorClass::NamespaceTerminating);
         expected.insert(
             HostCondition::ApplyFailed.as_str(),
-            causes.map(Cause::as_str).collect(),
+            causes.map(ErrorClass::as_str).collect(),
         );
         // The reasons of components have a table of their own, which the tests of `PluginErrorReason` check.
         expected.insert(HostCondition::PluginFailed.as_str(), BTreeSet::new());

@@ -4,7 +4,7 @@ mod status_update;
 
 use std::sync::Arc;
 
-use dask_operator_core::category::Retry;
+use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_core::plan::Event;
 use tracing::warn;
 
@@ -90,14 +90,14 @@ impl Reporter {
                 self.publish(key, object, &update.events).await;
                 None
             }
-            Ok((WriteOutcome::Withheld(wait), _)) => Some(Retry::After(wait)),
+            Ok((WriteOutcome::Withheld(wait), _)) => Some(RetryPolicy::After(wait)),
             Ok((WriteOutcome::Unneeded, _)) => None,
             Err(error) => {
                 warn!("{error}");
                 Some(error.retry())
             }
         };
-        let retry_report = retry_report.filter(|_| retry == Retry::OnChange);
+        let retry_report = retry_report.filter(|_| retry == RetryPolicy::OnChange);
         Outcome::Failed(retry_report.unwrap_or(retry), None)
     }
 

@@ -2,24 +2,24 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dask_operator_core::memo::{Answer, Answers};
+use dask_operator_core::apply_cache::{AppliedResponse, AppliedResponses};
 
 /// Responses to earlier applies, by uid of the object. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct ResponseCache(Arc<Mutex<Answers>>);
+pub(crate) struct ResponseCache(Arc<Mutex<AppliedResponses>>);
 
 impl ResponseCache {
-    fn lock(&self) -> MutexGuard<'_, Answers> {
+    fn lock(&self) -> MutexGuard<'_, AppliedResponses> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the responses for these objects.
-    pub(crate) fn of<'a>(&self, uids: impl IntoIterator<Item = &'a str>) -> Answers {
+    pub(crate) fn of<'a>(&self, uids: impl IntoIterator<Item = &'a str>) -> AppliedResponses {
         self.lock().of(uids)
     }
 
     /// Stores the response for an object, in place of the previous one. `None` only removes the previous one.
-    pub(crate) fn insert(&self, uid: &str, response: Option<Answer>) {
+    pub(crate) fn insert(&self, uid: &str, response: Option<AppliedResponse>) {
         self.lock().keep(uid, response);
     }
 

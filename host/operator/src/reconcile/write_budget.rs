@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dask_operator_core::memo::Breaker;
+use dask_operator_core::apply_cache::WriteBreaker;
 use dask_operator_core::parent::{DaskKind, Parent};
 use tokio::time::Instant;
 use tracing::debug;
@@ -54,7 +54,7 @@ pub(super) struct WriteLimit<'a> {
 /// Counts of recent writes. Clones share them.
 #[derive(Clone)]
 pub(crate) struct WriteBudget {
-    breaker: Arc<Mutex<Breaker>>,
+    breaker: Arc<Mutex<WriteBreaker>>,
     metrics: ReconcileMetrics,
     start: Instant,
 }
@@ -63,13 +63,13 @@ impl WriteBudget {
     /// Returns a budget of which nothing is used. Withheld writes are counted in `metrics`.
     pub(crate) fn new(metrics: ReconcileMetrics) -> Self {
         Self {
-            breaker: Arc::new(Mutex::new(Breaker::new(WINDOW))),
+            breaker: Arc::new(Mutex::new(WriteBreaker::new(WINDOW))),
             metrics,
             start: Instant::now(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Breaker> {
+    fn lock(&self) -> MutexGuard<'_, WriteBreaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dask_operator_core::category::{Cause, Retry};
-use dask_operator_core::memo::Answer;
+use dask_operator_core::api_error::{ErrorClass, RetryPolicy};
+use dask_operator_core::apply_cache::AppliedResponse;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_core::predecessor;
@@ -97,7 +97,7 @@ impl Applier {
         }
         let sent = self.send_child(key, parent, change).await;
         if let Err(error) = &sent
-            && error.retry() != Retry::Soon
+            && error.retry() != RetryPolicy::Soon
         {
             self.budget.take_back(total, &write);
         }
@@ -123,7 +123,7 @@ impl Applier {
                     .create(&kind, &key.namespace, &child.name, &object)
                     .await
                 {
-                    Err(error) if error.cause == Cause::AlreadyExists => {
+                    Err(error) if error.cause == ErrorClass::AlreadyExists => {
                         self.existing_child(&kind, &child, parent).await?;
                         return Err(error);
                     }
@@ -147,7 +147,7 @@ impl Applier {
                     .apply(&kind, &key.namespace, &object, precondition)
                     .await;
                 let (answer, applied) = match applied {
-                    Err(error) if over.is_none() && matches!(error.cause, Cause::Stale | Cause::Taken) => {
+                    Err(error) if over.is_none() && matches!(error.cause, ErrorClass::Stale | ErrorClass::Taken) => {
                         // Another client has created the object since: report its owner.
                         self.existing_child(&kind, &child, parent).await?;
                         return Err(error);
@@ -155,7 +155,7 @@ impl Applier {
                     applied => applied?,
                 };
                 let uid = applied.uid.clone();
-                let entry = move || Answer::of(&object, &answer);
+                let entry = move || AppliedResponse::of(&object, &answer);
                 let entry = self.aside.run(&key.namespace, Load::Light, entry).await;
                 self.responses.insert(&uid, entry);
                 if let Some(store) = store(&child.kind) {
@@ -169,7 +169,7 @@ impl Applier {
                     Ok(()) => {}
                     // A conflict may mean that the object was created again, or that it was changed meanwhile and still
                     // exists. If the kind is gone, the object is gone too.
-                    Err(error) if matches!(error.cause, Cause::Gone | Cause::KindNotServed) => {}
+                    Err(error) if matches!(error.cause, ErrorClass::Gone | ErrorClass::KindNotServed) => {}
                     Err(error) => return Err(error),
                 }
                 if let Some(store) = store(&kind) {

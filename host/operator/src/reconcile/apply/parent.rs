@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dask_operator_core::category::Cause;
+use dask_operator_core::api_error::ErrorClass;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::Owner;
 use serde_json::json;
@@ -97,7 +97,7 @@ impl Applier {
             .delete(&kind, object, Some(&object.resource_version))
             .await
         {
-            Err(error) if error.cause != Cause::Gone => {
+            Err(error) if error.cause != ErrorClass::Gone => {
                 reported.summary.add(Err(error));
                 false
             }

@@ -63,7 +63,7 @@ async fn a_kind_that_can_not_be_listed_blocks_only_resources_that_need_it() {
     listings.hindered(&kind("Service"), Some("n"), "no right".to_owned());
     listings.hindered(&kind("Gadget"), None, "no right".to_owned());
     let outcome = world.reconcile(DaskKind::Cluster).await;
-    assert_eq!(outcome, Outcome::Failed(Retry::BackOff, None));
+    assert_eq!(outcome, Outcome::Failed(RetryPolicy::BackOff, None));
     // An event is posted, too.
     assert!(!world.server.requests().contains(&"POST pods".to_owned()));
     let (_, status) = world.server.request("APPLY daskclusters/a/status");
@@ -188,7 +188,7 @@ async fn a_name_taken_by_a_user_is_reported(#[case] name: &'static str) {
     let world = World::new(None, &objects, plan);
     assert_eq!(
         world.reconcile(DaskKind::Cluster).await,
-        Outcome::Failed(Retry::BackOff, None)
+        Outcome::Failed(RetryPolicy::BackOff, None)
     );
     assert_eq!(
         world.server.requests(),
@@ -209,10 +209,13 @@ async fn a_name_taken_by_a_user_is_reported(#[case] name: &'static str) {
 
 /// The operator must not apply over an object that a user created after the lookup.
 #[rstest]
-#[case::nothing_differs("the object has been modified", Retry::Soon)]
-#[case::fields_differ("Apply failed with 1 conflict", Retry::BackOff)]
+#[case::nothing_differs("the object has been modified", RetryPolicy::Soon)]
+#[case::fields_differ("Apply failed with 1 conflict", RetryPolicy::BackOff)]
 #[tokio::test]
-async fn a_child_that_was_not_there_is_only_created(#[case] message: &'static str, #[case] retry: Retry) {
+async fn a_child_that_was_not_there_is_only_created(
+    #[case] message: &'static str,
+    #[case] retry: RetryPolicy,
+) {
     let refuse = Some(Refusal {
         what: ("APPLY", "/services/s"),
         answer: (409, "Conflict", message),
@@ -310,7 +313,7 @@ async fn a_deletion_with_a_conflict_is_retried() {
     for _ in 0..2 {
         assert_eq!(
             world.reconcile(DaskKind::Cluster).await,
-            Outcome::Failed(Retry::Soon, None)
+            Outcome::Failed(RetryPolicy::Soon, None)
         );
     }
     assert_eq!(world.server.requests(), ["DELETE pods/p"; 2]);

@@ -39,7 +39,7 @@ async fn objects_left_to_garbage_collection_are_not_adopted() {
     let world = World::new(None, &objects, plan);
     assert_eq!(
         world.reconcile(DaskKind::Cluster).await,
-        Outcome::Failed(Retry::Soon, None)
+        Outcome::Failed(RetryPolicy::Soon, None)
     );
     assert_eq!(
         world.server.requests(),

@@ -3,10 +3,10 @@
 use super::*;
 
 #[rstest]
-#[case::trap(|_: &Observation| Err("it trapped".into()), "PluginFailed", Retry::BackOff, json!("Running"))]
-#[case::gave_up(|_: &Observation| Ok(Err(contract::Error::Failed("no idea".into()))), "PluginFailed", Retry::BackOff, json!("Running"))]
+#[case::trap(|_: &Observation| Err("it trapped".into()), "PluginFailed", RetryPolicy::BackOff, json!("Running"))]
+#[case::gave_up(|_: &Observation| Ok(Err(contract::Error::Failed("no idea".into()))), "PluginFailed", RetryPolicy::BackOff, json!("Running"))]
 #[case::refused(
-    |_: &Observation| Ok(Ok(Plan { children: vec![pod("Bad_Name")], ..empty() })), "PlanRefused", Retry::BackOff, json!("Running")
+    |_: &Observation| Ok(Ok(Plan { children: vec![pod("Bad_Name")], ..empty() })), "PlanRefused", RetryPolicy::BackOff, json!("Running")
 )]
 #[case::invalid(
     |_: &Observation| {
@@ -14,14 +14,14 @@ use super::*;
         Ok(Err(contract::Error::Invalid(vec![finding])))
     },
     "SpecInvalid",
-    Retry::OnChange,
+    RetryPolicy::OnChange,
     json!("Error")
 )]
 #[tokio::test]
 async fn without_a_plan_nothing_is_changed_and_the_status_contains_the_reason(
     #[case] plan: Planned,
     #[case] condition: &str,
-    #[case] retry: Retry,
+    #[case] retry: RetryPolicy,
     #[case] phase: Value,
 ) {
     let world = World::new(
@@ -61,7 +61,7 @@ async fn a_plugin_that_was_not_loaded_is_reported() {
     let world = World::with(None, &[parent("DaskCluster", &json!({}))], broken);
     assert_eq!(
         world.reconcile(DaskKind::Cluster).await,
-        Outcome::Failed(Retry::BackOff, None)
+        Outcome::Failed(RetryPolicy::BackOff, None)
     );
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
     let message = body["status"]["conditions"][0]["message"]
@@ -81,23 +81,23 @@ fn no_pods(code: u16, reason: &'static str, message: &'static str) -> Option<Ref
 #[rstest]
 #[case::quota(
     no_pods(403, "Forbidden", "pods \"p1\" is forbidden: exceeded quota: q"),
-    Retry::Passing, Some("QuotaExceeded"), json!("Running")
+    RetryPolicy::Passing, Some("QuotaExceeded"), json!("Running")
 )]
-#[case::invalid(no_pods(422, "Invalid", "Pod \"p1\" is invalid"), Retry::OnChange, Some("Invalid"), json!("Error"))]
+#[case::invalid(no_pods(422, "Invalid", "Pod \"p1\" is invalid"), RetryPolicy::OnChange, Some("Invalid"), json!("Error"))]
 #[case::in_use(
     no_pods(422, "Invalid", "is invalid: spec.ports[0].nodePort: Invalid value: 30086: provided port is already allocated"),
-    Retry::Passing, Some("InUse"), json!("Running")
+    RetryPolicy::Passing, Some("InUse"), json!("Running")
 )]
-#[case::server(no_pods(500, "InternalError", "etcd"), Retry::Passing, None, json!("Running"))]
-#[case::exists(no_pods(409, "AlreadyExists", "exists"), Retry::Soon, None, json!("Running"))]
+#[case::server(no_pods(500, "InternalError", "etcd"), RetryPolicy::Passing, None, json!("Running"))]
+#[case::exists(no_pods(409, "AlreadyExists", "exists"), RetryPolicy::Soon, None, json!("Running"))]
 #[case::namespace_ends(
     no_pods(403, "Forbidden", "unable to create new content in namespace n because it is being terminated"),
-    Retry::After(Duration::from_secs(30)), None, json!("Running")
+    RetryPolicy::After(Duration::from_secs(30)), None, json!("Running")
 )]
 #[tokio::test]
 async fn an_error_does_not_stop_other_writes_and_lasting_ones_are_reported(
     #[case] refuse: Option<Refusal>,
-    #[case] retry: Retry,
+    #[case] retry: RetryPolicy,
     #[case] reason: Option<&str>,
     #[case] phase: Value,
 ) {
@@ -161,7 +161,7 @@ async fn failing_creations_are_not_a_loop() {
     for number in 0..20 {
         assert_eq!(
             world.reconcile(DaskKind::Cluster).await,
-            Outcome::Failed(Retry::Passing, None),
+            Outcome::Failed(RetryPolicy::Passing, None),
             "reconcile {number}"
         );
     }
@@ -179,7 +179,7 @@ async fn an_observation_that_is_too_large_is_reported() {
     for _ in 0..2 {
         assert_eq!(
             world.reconcile(DaskKind::Cluster).await,
-            Outcome::Failed(Retry::BackOff, None)
+            Outcome::Failed(RetryPolicy::BackOff, None)
         );
     }
     assert_eq!(

@@ -27,7 +27,7 @@ use crate::metrics::Registry;
 use crate::plugins::PluginError;
 use crate::reconcile::Outcome;
 use crate::reconcile::kopf;
-use dask_operator_core::category::Retry;
+use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::logic::Failure;

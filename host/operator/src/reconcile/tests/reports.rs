@@ -22,7 +22,7 @@ async fn events_are_sent_after_the_status_was_written() {
     let stale = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
     assert_eq!(
         stale.reconcile(DaskKind::Cluster).await,
-        Outcome::Failed(Retry::Soon, None)
+        Outcome::Failed(RetryPolicy::Soon, None)
     );
     assert_eq!(stale.server.requests(), ["APPLY daskclusters/a/status"]);
 
@@ -56,7 +56,7 @@ async fn a_failed_write_of_the_status_is_retried_soon() {
     let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
     assert_eq!(
         world.reconcile(DaskKind::Cluster).await,
-        Outcome::Failed(Retry::Passing, None)
+        Outcome::Failed(RetryPolicy::Passing, None)
     );
 }
 
@@ -123,7 +123,7 @@ async fn executed_steps_are_remembered_if_the_status_could_not_be_written() {
     for _ in 0..3 {
         assert_eq!(
             world.reconcile(DaskKind::Autoscaler).await,
-            Outcome::Failed(Retry::Passing, None)
+            Outcome::Failed(RetryPolicy::Passing, None)
         );
     }
     assert_eq!(

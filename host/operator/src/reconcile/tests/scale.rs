@@ -86,7 +86,7 @@ async fn replicas_that_changed_meanwhile_are_not_overwritten() {
     let _ = STORES.set(world.reconciler.stores.clone());
     assert_eq!(
         world.reconcile(DaskKind::Autoscaler).await,
-        Outcome::Failed(Retry::Soon, None)
+        Outcome::Failed(RetryPolicy::Soon, None)
     );
     let requests = world.server.requests();
     assert!(
@@ -112,7 +112,7 @@ async fn a_parent_that_changed_since_the_decision_is_not_deleted() {
         let world = World::new(refuse, &[parent("DaskCluster", &status)], plan);
         assert_eq!(
             world.reconcile(DaskKind::Cluster).await,
-            Outcome::Failed(Retry::Soon, None)
+            Outcome::Failed(RetryPolicy::Soon, None)
         );
         let (_, deleted) = world.server.request("DELETE daskclusters/a");
         assert_eq!(deleted["preconditions"]["resourceVersion"], version);

@@ -1,6 +1,6 @@
 //! Classification of the API server's errors about a template, as refusals or warnings.
 
-use dask_operator_core::category::{ApiError, Cause};
+use dask_operator_core::api_error::{ApiError, ErrorClass};
 use dask_operator_evaluator::admission::{Outcome, Said};
 use kube::core::Status;
 
@@ -73,7 +73,7 @@ fn is_in_use(message: &str) -> bool {
         message: message.to_owned(),
         retry_after: None,
     };
-    Cause::of(&error) == Cause::InUse
+    ErrorClass::of(&error) == ErrorClass::InUse
 }
 
 /// Returns the warning for a template that the API server could not check.

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-/// Maximum length in bytes of a field that [`Draft::field`] parses.
+/// Maximum length in bytes of a field that [`RawObject::field`] parses.
 const MAX_PARSED_BYTES: usize = 1024;
 
 /// The fields of a JSON object, each as unparsed text.
@@ -47,9 +47,9 @@ impl Fields {
     /// # Errors
     ///
     /// Returns an error if `metadata` is nested too deeply (128 levels).
-    pub fn into_draft(self) -> serde_json::Result<Draft> {
+    pub fn into_object(self) -> serde_json::Result<RawObject> {
         let metadata = self.metadata.map(|metadata| serde_json::from_str(metadata.get()));
-        Ok(Draft {
+        Ok(RawObject {
             metadata: metadata.transpose()?,
             fields: self.others,
         })
@@ -58,13 +58,13 @@ impl Fields {
 
 /// A JSON object whose `metadata` is parsed; all other fields are unparsed text.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct RawObject {
     /// `metadata`, or `None` if the object has no such field.
     pub metadata: Option<Value>,
     fields: BTreeMap<String, Box<RawValue>>,
 }
 
-impl Draft {
+impl RawObject {
     /// Splits a JSON object into its fields and parses `metadata`.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Draft {
     /// Returns an error if the text is not a JSON object, or if `metadata` is nested too deeply (128 levels).
     /// [`serde_json::Error::is_data`] is true if the text is another JSON value.
     pub fn read(text: &str) -> serde_json::Result<Self> {
-        Fields::read(text)?.into_draft()
+        Fields::read(text)?.into_object()
     }
 
     /// Returns whether the object has this field.
@@ -126,7 +126,7 @@ impl Draft {
 }
 
 /// Writes the unparsed fields unchanged, including their white space.
-impl Serialize for Draft {
+impl Serialize for RawObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let fields = self
             .fields
@@ -149,7 +149,7 @@ enum Field<'a> {
 }
 
 /// Compares `metadata` by value and all other fields by their text.
-impl PartialEq for Draft {
+impl PartialEq for RawObject {
     fn eq(&self, other: &Self) -> bool {
         let texts = |draft: &'_ Self| -> Vec<(String, String)> {
             let fields = draft.fields.iter();
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn fields_other_than_metadata_keep_their_text() {
         let text = r#"{"spec": {"b": 1.0, "a": [ 1e3 ]}, "metadata": {"labels": {"x": "y"}}, "kind":"Pod"}"#;
-        let mut draft = Draft::read(text).unwrap_or_else(|error| panic!("{error}"));
+        let mut draft = RawObject::read(text).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(draft.metadata, Some(json!({"labels": {"x": "y"}})));
         assert_eq!(draft.field("kind"), Some(json!("Pod")));
         assert!(draft.has("spec") && draft.has("metadata") && !draft.has("status"));
@@ -194,20 +194,23 @@ mod tests {
     #[case("{} {}", false)]
     #[case("", false)]
     fn rejects_other_texts(#[case] text: &str, #[case] is_json: bool) {
-        assert_eq!(Draft::read(text).map_err(|error| error.is_data()), Err(is_json));
+        assert_eq!(
+            RawObject::read(text).map_err(|error| error.is_data()),
+            Err(is_json)
+        );
     }
 
     #[test]
     fn a_long_field_is_not_parsed() {
         let long = format!(r#"{{"kind": "{}"}}"#, "x".repeat(MAX_PARSED_BYTES));
-        let draft = Draft::read(&long).unwrap_or_else(|error| panic!("{error}"));
+        let draft = RawObject::read(&long).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(draft.field("kind"), Some(Value::Null));
     }
 
     #[test]
     fn deep_nesting_is_an_error() {
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-        let draft = Draft::read(&deep).unwrap_or_else(|error| panic!("{error}"));
+        let draft = RawObject::read(&deep).unwrap_or_else(|error| panic!("{error}"));
         assert!(draft.to_map().is_err());
     }
 }

@@ -15,9 +15,9 @@ pub struct ApiError {
     pub retry_after: Option<u32>,
 }
 
-/// The cause of an API server error.
+/// The class of an API server error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
+pub enum ErrorClass {
     /// The object does not exist, or no longer exists.
     Gone,
     /// The API server does not serve this kind: its definition is not installed.
@@ -50,7 +50,7 @@ pub enum Cause {
 
 /// The time of the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
+pub enum RetryPolicy {
     /// As soon as the informer cache is up to date.
     Soon,
     /// After this delay.
@@ -67,8 +67,8 @@ pub enum Retry {
 /// namespaces are gone sooner.
 const NAMESPACE_TERMINATION_DELAY: Duration = Duration::from_secs(30);
 
-impl Cause {
-    /// All causes.
+impl ErrorClass {
+    /// All classes.
     pub const ALL: [Self; 14] = [
         Self::Gone,
         Self::KindNotServed,
@@ -86,7 +86,7 @@ impl Cause {
         Self::NoAnswer,
     ];
 
-    /// Returns the cause of `error`.
+    /// Returns the class of `error`.
     #[must_use]
     pub fn of(error: &ApiError) -> Self {
         let message_contains = |text: &str| error.message.contains(text);
@@ -123,19 +123,19 @@ impl Cause {
 
     /// Returns the time of the next attempt. `retry_after` is the delay in seconds that the server requested, if any.
     #[must_use]
-    pub fn retry(self, retry_after: Option<u32>) -> Retry {
+    pub fn retry(self, retry_after: Option<u32>) -> RetryPolicy {
         match (self, retry_after) {
             (Self::Throttled | Self::Unavailable | Self::NoAnswer, Some(seconds)) => {
-                Retry::After(Duration::from_secs(seconds.into()))
+                RetryPolicy::After(Duration::from_secs(seconds.into()))
             }
-            (Self::Gone | Self::Stale | Self::AlreadyExists, _) => Retry::Soon,
+            (Self::Gone | Self::Stale | Self::AlreadyExists, _) => RetryPolicy::Soon,
             (
                 Self::Throttled | Self::Unavailable | Self::NoAnswer | Self::QuotaExceeded | Self::InUse,
                 None,
-            ) => Retry::Passing,
-            (Self::Invalid, _) => Retry::OnChange,
-            (Self::NamespaceTerminating, _) => Retry::After(NAMESPACE_TERMINATION_DELAY),
-            _ => Retry::BackOff,
+            ) => RetryPolicy::Passing,
+            (Self::Invalid, _) => RetryPolicy::OnChange,
+            (Self::NamespaceTerminating, _) => RetryPolicy::After(NAMESPACE_TERMINATION_DELAY),
+            _ => RetryPolicy::BackOff,
         }
     }
 
@@ -200,83 +200,101 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::conflict(409, "Conflict", "the object has been modified", Cause::Stale, Retry::Soon)]
+    #[case::conflict(
+        409,
+        "Conflict",
+        "the object has been modified",
+        ErrorClass::Stale,
+        RetryPolicy::Soon
+    )]
     #[case::exists(
         409,
         "AlreadyExists",
         "pods \"a\" already exists",
-        Cause::AlreadyExists,
-        Retry::Soon
+        ErrorClass::AlreadyExists,
+        RetryPolicy::Soon
     )]
     #[case::taken(
         409,
         "Conflict",
         "Apply failed with 1 conflict: conflict with \"kubectl\" using v1: .spec.ports",
-        Cause::Taken,
-        Retry::BackOff
+        ErrorClass::Taken,
+        RetryPolicy::BackOff
     )]
-    #[case::gone(404, "NotFound", "pods \"a\" not found", Cause::Gone, Retry::Soon)]
+    #[case::gone(404, "NotFound", "pods \"a\" not found", ErrorClass::Gone, RetryPolicy::Soon)]
     #[case::no_such_kind(
         404,
         "NotFound",
         "the server could not find the requested resource",
-        Cause::KindNotServed,
-        Retry::BackOff
+        ErrorClass::KindNotServed,
+        RetryPolicy::BackOff
     )]
-    #[case::invalid(422, "Invalid", "Pod \"a\" is invalid", Cause::Invalid, Retry::OnChange)]
+    #[case::invalid(
+        422,
+        "Invalid",
+        "Pod \"a\" is invalid",
+        ErrorClass::Invalid,
+        RetryPolicy::OnChange
+    )]
     #[case::port_in_use(
         422,
         "Invalid",
         "Service \"a-scheduler\" is invalid: spec.ports[0].nodePort: Invalid value: 30086: provided port is already allocated",
-        Cause::InUse,
-        Retry::Passing
+        ErrorClass::InUse,
+        RetryPolicy::Passing
     )]
     #[case::no_such_field(
         500,
         "InternalError",
         "failed to create typed patch object (n/a-scheduler; /v1, Kind=Service): .spec.metadata: field not declared in schema",
-        Cause::Invalid,
-        Retry::OnChange
+        ErrorClass::Invalid,
+        RetryPolicy::OnChange
     )]
-    #[case::bad(400, "BadRequest", "strict decoding error", Cause::Invalid, Retry::OnChange)]
-    #[case::large(413, "RequestEntityTooLarge", "", Cause::Invalid, Retry::OnChange)]
+    #[case::bad(
+        400,
+        "BadRequest",
+        "strict decoding error",
+        ErrorClass::Invalid,
+        RetryPolicy::OnChange
+    )]
+    #[case::large(413, "RequestEntityTooLarge", "", ErrorClass::Invalid, RetryPolicy::OnChange)]
     #[case::quota(
         403,
         "Forbidden",
         "pods \"a\" is forbidden: exceeded quota: q",
-        Cause::QuotaExceeded,
-        Retry::Passing
+        ErrorClass::QuotaExceeded,
+        RetryPolicy::Passing
     )]
     #[case::rbac(
         403,
         "Forbidden",
         "cannot create resource \"pods\"",
-        Cause::Forbidden,
-        Retry::BackOff
+        ErrorClass::Forbidden,
+        RetryPolicy::BackOff
     )]
     #[case::terminating(
         403,
         "Forbidden",
         "unable to create new content in namespace n because it is being terminated",
-        Cause::NamespaceTerminating,
-        Retry::After(NAMESPACE_TERMINATION_DELAY)
+        ErrorClass::NamespaceTerminating,
+        RetryPolicy::After(NAMESPACE_TERMINATION_DELAY)
     )]
-    #[case::throttled(429, "TooManyRequests", "", Cause::Throttled, Retry::Passing)]
-    #[case::down(503, "ServiceUnavailable", "", Cause::Unavailable, Retry::Passing)]
-    #[case::timeout(504, "Timeout", "", Cause::NoAnswer, Retry::Passing)]
+    #[case::throttled(429, "TooManyRequests", "", ErrorClass::Throttled, RetryPolicy::Passing)]
+    #[case::down(503, "ServiceUnavailable", "", ErrorClass::Unavailable, RetryPolicy::Passing)]
+    #[case::timeout(504, "Timeout", "", ErrorClass::NoAnswer, RetryPolicy::Passing)]
     #[case::internal(
         500,
         "InternalError",
         "failed calling webhook",
-        Cause::Unavailable,
-        Retry::Passing
+        ErrorClass::Unavailable,
+        RetryPolicy::Passing
     )]
     fn classifies_errors(
         #[case] code: u16,
         #[case] reason: &str,
         #[case] message: &str,
-        #[case] cause: Cause,
-        #[case] retry: Retry,
+        #[case] cause: ErrorClass,
+        #[case] retry: RetryPolicy,
     ) {
         let error = ApiError {
             code,
@@ -284,20 +302,20 @@ mod tests {
             message: message.into(),
             retry_after: None,
         };
-        assert_eq!(Cause::of(&error), cause);
+        assert_eq!(ErrorClass::of(&error), cause);
         assert_eq!(cause.retry(None), retry);
     }
 
     #[test]
     fn the_delay_that_the_server_requests_is_used() {
         assert_eq!(
-            Cause::Throttled.retry(Some(3)),
-            Retry::After(Duration::from_secs(3))
+            ErrorClass::Throttled.retry(Some(3)),
+            RetryPolicy::After(Duration::from_secs(3))
         );
         assert_eq!(
-            Cause::Unavailable.retry(Some(1)),
-            Retry::After(Duration::from_secs(1))
+            ErrorClass::Unavailable.retry(Some(1)),
+            RetryPolicy::After(Duration::from_secs(1))
         );
-        assert_eq!(Cause::Invalid.retry(Some(3)), Retry::OnChange);
+        assert_eq!(ErrorClass::Invalid.retry(Some(3)), RetryPolicy::OnChange);
     }
 }

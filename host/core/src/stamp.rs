@@ -3,40 +3,40 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::draft::Draft;
 use crate::gate::{CheckedAction, CheckedChild};
 use crate::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use crate::parent::Parent;
 use crate::plan::ChildKey;
+use crate::raw_object::RawObject;
 
 /// A child that is ready to be sent to the API server.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Child {
+pub struct StampedChild {
     /// Kind and name of the child.
     pub key: ChildKey,
     /// The write to perform, if any.
-    pub action: Finished,
+    pub action: StampedAction,
 }
 
 /// The write that a child needs.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Finished {
+pub enum StampedAction {
     /// No write: the child stays as it is.
     Keep,
     /// Create this object if the child does not exist.
-    Create(Draft),
+    Create(RawObject),
     /// Apply this object.
     Apply(Value),
 }
 
-impl Child {
+impl StampedChild {
     /// Returns the whole object as a JSON value, or `None` for `Keep` and for an object that can't be parsed.
     #[must_use]
     pub fn object(&self) -> Option<Value> {
         match &self.action {
-            Finished::Keep => None,
-            Finished::Create(object) => object.to_map().map(Value::Object).ok(),
-            Finished::Apply(object) => Some(object.clone()),
+            StampedAction::Keep => None,
+            StampedAction::Create(object) => object.to_map().map(Value::Object).ok(),
+            StampedAction::Apply(object) => Some(object.clone()),
         }
     }
 }
@@ -44,14 +44,14 @@ impl Child {
 /// Adds the fields that the host owns: kind, name, namespace and owner reference. An applied child also gets an annotation
 /// with a hash of the rest of the object.
 #[must_use]
-pub fn finish(parent: &Parent, child: CheckedChild) -> Child {
+pub fn stamp(parent: &Parent, child: CheckedChild) -> StampedChild {
     let action = match child.action {
-        CheckedAction::Keep => Finished::Keep,
+        CheckedAction::Keep => StampedAction::Keep,
         CheckedAction::Create(mut object) => {
             object.set("apiVersion", &child.key.kind.api_version);
             object.set("kind", &child.key.kind.kind);
             object.metadata = Some(metadata(parent, &child.key, object.metadata.take()));
-            Finished::Create(object)
+            StampedAction::Create(object)
         }
         CheckedAction::Apply(mut object) => {
             object.insert("apiVersion".into(), child.key.kind.api_version.clone().into());
@@ -61,10 +61,10 @@ pub fn finish(parent: &Parent, child: CheckedChild) -> Child {
             let mut object = Value::Object(object);
             let hash = hash(&object);
             object["metadata"]["annotations"][ANNOTATION_HASH] = Value::String(hash);
-            Finished::Apply(object)
+            StampedAction::Apply(object)
         }
     };
-    Child {
+    StampedChild {
         key: child.key,
         action,
     }
@@ -160,8 +160,8 @@ mod tests {
         CheckedChild { key, action }
     }
 
-    fn draft(value: Value) -> Draft {
-        Draft::read(&value.to_string()).unwrap_or_else(|error| panic!("{error}"))
+    fn raw_object(value: Value) -> RawObject {
+        RawObject::read(&value.to_string()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn map(value: Value) -> Map<String, Value> {
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn created_children_get_a_name_and_an_owner() {
-        let object = draft(json!({"metadata": {"labels": {"x": "y"}}, "spec": {}}));
-        let finished = finish(&parent(), child(CheckedAction::Create(object)));
+        let object = raw_object(json!({"metadata": {"labels": {"x": "y"}}, "spec": {}}));
+        let stamped = stamp(&parent(), child(CheckedAction::Create(object)));
         let expected = json!({
             "apiVersion": "v1", "kind": "Service", "spec": {},
             "metadata": {
@@ -182,14 +182,14 @@ mod tests {
                 }],
             },
         });
-        assert_eq!(finished.object(), Some(expected));
+        assert_eq!(stamped.object(), Some(expected));
     }
 
     #[test]
     fn applied_children_get_a_hash_of_the_rest_of_the_object() {
         let hash_of = |object: Value| {
-            let finished = finish(&parent(), child(CheckedAction::Apply(map(object))));
-            let object = finished.object().unwrap_or_default();
+            let stamped = stamp(&parent(), child(CheckedAction::Apply(map(object))));
+            let object = stamped.object().unwrap_or_default();
             object["metadata"]["annotations"][ANNOTATION_HASH]
                 .as_str()
                 .map(str::to_owned)
@@ -207,13 +207,13 @@ mod tests {
     #[test]
     fn a_hash_that_was_copied_from_the_parent_is_removed() {
         let copied = || json!({"metadata": {"annotations": {ANNOTATION_HASH: "of the parent", "x": "y"}}});
-        let created = finish(&parent(), child(CheckedAction::Create(draft(copied()))));
+        let created = stamp(&parent(), child(CheckedAction::Create(raw_object(copied()))));
         assert_eq!(
             created.object().map(|o| o["metadata"]["annotations"].clone()),
             Some(json!({"x": "y"}))
         );
         let clean = map(json!({"metadata": {"annotations": {"x": "y"}}}));
-        let applied = |object| finish(&parent(), child(CheckedAction::Apply(object)));
+        let applied = |object| stamp(&parent(), child(CheckedAction::Apply(object)));
         assert_eq!(applied(map(copied())), applied(clean));
     }
 
