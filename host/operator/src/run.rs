@@ -251,9 +251,9 @@ mod tests {
     use tokio::time::{Instant, sleep, timeout};
 
     use super::*;
-    use crate::threads::aside::Aside;
-    use crate::threads::shares::places;
-    use crate::threads::{CLASSIFICATIONS, DECISIONS, HEAVY, LOADS, Load, RARE};
+    use crate::threads::blocking::BlockingThreads;
+    use crate::threads::fair_permits::places;
+    use crate::threads::{CLASSIFICATIONS, DECISIONS, HEAVY, LOADS, RARE, Weight};
     use crate::webhook::executor::{Executor, RequestCost, TimeLimits};
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
             }
         };
         let done = runtime.block_on(async {
-            let (aside, executor) = (Aside::new(CORES), Arc::new(Executor::new(CORES)));
+            let (blocking, executor) = (BlockingThreads::new(CORES), Arc::new(Executor::new(CORES)));
             let far = Instant::now() + Duration::from_secs(3600);
             let limits = TimeLimits {
                 end: far,
@@ -281,9 +281,9 @@ mod tests {
             };
             // More tasks than there are permits.
             for number in 0..10 * CORES {
-                let (aside, work) = (aside.clone(), blocks());
+                let (blocking, work) = (blocking.clone(), blocks());
                 let namespace = if number % 2 == 0 { "a" } else { "b" };
-                tokio::spawn(async move { aside.run(namespace, Load::Light, work).await });
+                tokio::spawn(async move { blocking.run(namespace, Weight::Light, work).await });
                 let (short, work) = (executor.clone(), blocks());
                 let bytes = if number % 2 == 0 { 0 } else { 2 * HEAVY };
                 tokio::spawn(async move { short.run_short(limits, bytes, work).await });

@@ -13,8 +13,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dask_operator_core::backoff::Backoffs;
 use dask_operator_core::api_error::RetryPolicy;
+use dask_operator_core::backoff::Backoffs;
 use dask_operator_core::parent::{DaskKind, seed};
 use futures::FutureExt;
 use kube::Client;
@@ -369,7 +369,9 @@ impl Controller {
         self.health.reconciled();
         let failed = matches!(outcome, Outcome::Failed(..));
         if outcome != Outcome::OverBudget {
-            self.reconciler.metrics.reconciled(key.kind.kind(), !failed, duration);
+            self.reconciler
+                .metrics
+                .reconciled(key.kind.kind(), !failed, duration);
             let mut recent = lock(&self.recent);
             let before = recent.remove(&key);
             if outcome != Outcome::Gone {

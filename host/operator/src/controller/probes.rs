@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use crate::controller::Controller;
 use crate::metrics::Registry;
 use crate::server::{ConnectionSlot, HttpResponse, Service, http_response};
-use crate::threads::Load;
-use crate::threads::aside;
+use crate::threads::Weight;
+use crate::threads::blocking;
 
 /// Handler of `/healthz`, `/livez`, `/readyz` and `/metrics`.
 pub(crate) struct Probes {
@@ -38,7 +38,7 @@ impl Probes {
     async fn metrics(&self) -> String {
         let _encoding = self.encoding.lock().await;
         let (controller, registry) = (self.controller.clone(), self.registry.clone());
-        aside::run(Load::Light, move || {
+        blocking::run(Weight::Light, move || {
             controller.update_metrics();
             registry.text()
         })

@@ -6,7 +6,7 @@ use dask_operator_runtime::{CallError, FailureReason, LoadError, Unfit, UnfitRea
 use dask_operator_sources::{SourceError, SourceReason};
 use thiserror::Error;
 
-use crate::threads::shares::Denied;
+use crate::threads::fair_permits::PermitError;
 
 dask_operator_core::reasons! {
     /// Reason why the spec of a plugin resource is not active, for the condition `Ready`, events and metrics.
@@ -200,9 +200,9 @@ impl PluginErrorReason {
         if let Some(error) = failure.downcast_ref::<CallError>() {
             return Self::Call(error.failure.reason());
         }
-        match failure.downcast_ref::<Denied>() {
-            Some(Denied::Overdrawn { .. }) => Self::ShareUsed,
-            Some(Denied::OthersFirst) => Self::Busy,
+        match failure.downcast_ref::<PermitError>() {
+            Some(PermitError::Overdrawn { .. }) => Self::ShareUsed,
+            Some(PermitError::OthersFirst) => Self::Busy,
             None => Self::CallFailed,
         }
     }
@@ -290,10 +290,10 @@ mod tests {
 
     #[test]
     fn errors_of_permits_have_reasons_of_their_own() {
-        let reason = |denied: Denied| PluginErrorReason::of_call(&denied.into()).as_str();
-        assert_eq!(reason(Denied::OthersFirst), "PluginsBusy");
+        let reason = |denied: PermitError| PluginErrorReason::of_call(&denied.into()).as_str();
+        assert_eq!(reason(PermitError::OthersFirst), "PluginsBusy");
         let namespace = "n".to_owned();
-        assert_eq!(reason(Denied::Overdrawn { namespace }), "PluginShareUsed");
+        assert_eq!(reason(PermitError::Overdrawn { namespace }), "PluginShareUsed");
     }
 
     const PAGE: &str = include_str!("../../../../docs/plugins.md");

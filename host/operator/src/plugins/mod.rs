@@ -28,8 +28,8 @@ use dask_operator_runtime::contract::{DesiredChild, Observation, Timestamp};
 use dask_operator_runtime::until;
 
 use crate::key::ParentKey;
-use crate::threads::shares::{Shares, call_time};
-use crate::threads::{self, Load};
+use crate::threads::fair_permits::{FairPermits, call_time};
+use crate::threads::{self, Weight};
 
 mod breaker;
 mod catalog;
@@ -82,7 +82,7 @@ pub(crate) struct Plugins {
     /// Kinds of children that the administrator allows in addition to the default ones.
     allowed_kinds: AllowedKinds,
     /// Permits for calls.
-    shares: Shares,
+    permits: FairPermits,
 }
 
 impl Plugins {
@@ -92,7 +92,7 @@ impl Plugins {
         Self {
             catalog: RwLock::new(Arc::new(catalog)),
             allowed_kinds,
-            shares: Shares::new(cores),
+            permits: FairPermits::new(cores),
         }
     }
 
@@ -156,18 +156,18 @@ impl Plugins {
         &self,
         namespace: &str,
         owner: PluginOwner,
-        load: Load,
+        weight: Weight,
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         // A tenant's component must not delay other work.
-        let load = if owner == PluginOwner::Tenant {
-            Load::Heavy
+        let weight = if owner == PluginOwner::Tenant {
+            Weight::Heavy
         } else {
-            load
+            weight
         };
-        let permit = self.shares.permit(namespace, owner, load).await?;
+        let permit = self.permits.permit(namespace, owner, weight).await?;
         let span = tracing::Span::current();
-        let answer = threads::spawn(load, move || {
+        let answer = threads::spawn(weight, move || {
             let _permit = permit;
             span.in_scope(|| until(Instant::now() + call_time(owner), question))
         });
@@ -183,12 +183,12 @@ impl Plugins {
         &self,
         evaluator: &Evaluator,
         namespace: &str,
-        load: Load,
+        weight: Weight,
         observation: Observation,
     ) -> Result<Unchecked, PlanError> {
         let owned = evaluator.clone();
         let plan = self
-            .ask(namespace, evaluator.logic.owner, load, move || {
+            .ask(namespace, evaluator.logic.owner, weight, move || {
                 owned.ask(&observation)
             })
             .await;
@@ -210,7 +210,7 @@ impl Plugins {
         &self,
         policies: Vec<Arc<Policy>>,
         key: &ParentKey,
-        load: Load,
+        weight: Weight,
         parent: Arc<str>,
         children: Vec<DesiredChild>,
         now: Timestamp,
@@ -234,7 +234,7 @@ impl Plugins {
             let titles: Vec<_> = policies.iter().map(|policy| policy.title.clone()).collect();
             let (children, parent) = (std::mem::take(&mut reviewed.children), parent.clone());
             let answer = self
-                .ask(&key.namespace, owner, load, move || {
+                .ask(&key.namespace, owner, weight, move || {
                     review(&policies, kind, &parent, children, now)
                 })
                 .await;

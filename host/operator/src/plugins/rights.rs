@@ -13,7 +13,7 @@ use crate::client::resource::Kinds;
 use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::limits::bytes;
 use crate::plugins::resource::Resource;
-use crate::threads::shares::call_time;
+use crate::threads::fair_permits::call_time;
 
 /// Number of plugins of a namespace that are loaded: the oldest ones.
 pub(crate) const MAX_PLUGINS: usize = 20;

@@ -100,7 +100,7 @@ fn plugins(entries: Vec<Entry>) -> Plugins {
 async fn reviewed(plugins: &Plugins, policies: Vec<Arc<Policy>>) -> Result<Reviewed, ReviewError> {
     let key = ParentKey::new(DaskKind::Cluster, "a", "c");
     plugins
-        .review(policies, &key, Load::Light, "{}".into(), Vec::new(), 0)
+        .review(policies, &key, Weight::Light, "{}".into(), Vec::new(), 0)
         .await
 }
 
@@ -121,7 +121,7 @@ async fn calls_share_a_deadline_and_those_of_tenants_an_earlier_one() {
             settings: "{}".into(),
         };
         let evaluator = plugins.evaluator_of(clock.plugin(owner), Vec::new());
-        let answer = plugins.plan(&evaluator, "a", Load::Light, observation).await;
+        let answer = plugins.plan(&evaluator, "a", Weight::Light, observation).await;
         let message = answer.err().map(|error| error.to_string());
         assert_eq!(message.as_deref(), Some("plugin: no plan"));
     }
@@ -153,7 +153,10 @@ async fn errors_distinguish_busy_from_overdrawn() {
     let clock = <TimeLog as Default>::default();
     let own = clock.policy();
     let plugins = plugins(vec![entry(Some("a"), &own)]);
-    let busy = plugins.shares.permit("b", PluginOwner::Tenant, Load::Heavy).await;
+    let busy = plugins
+        .permits
+        .permit("b", PluginOwner::Tenant, Weight::Heavy)
+        .await;
     let error = failed(reviewed(&plugins, vec![own.clone()]).await);
     drop(busy);
     assert_eq!(
@@ -161,7 +164,10 @@ async fn errors_distinguish_busy_from_overdrawn() {
         ("PluginsBusy", RetryPolicy::Passing)
     );
 
-    let slow = plugins.shares.permit("a", PluginOwner::Tenant, Load::Heavy).await;
+    let slow = plugins
+        .permits
+        .permit("a", PluginOwner::Tenant, Weight::Heavy)
+        .await;
     tokio::time::sleep(Duration::from_secs(11)).await;
     drop(slow);
     let error = failed(reviewed(&plugins, vec![own]).await);

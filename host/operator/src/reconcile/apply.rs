@@ -23,7 +23,7 @@ use crate::reconcile::problem::Problem;
 use crate::reconcile::response_cache::ResponseCache;
 use crate::reconcile::write_budget::{TotalLimit, WriteBudget};
 use crate::schedulers::Schedulers;
-use crate::threads::aside::Aside;
+use crate::threads::blocking::BlockingThreads;
 
 /// Writes children, worker groups and parents.
 pub(crate) struct Applier {
@@ -38,7 +38,7 @@ pub(crate) struct Applier {
     /// Stores the responses to applies.
     pub(super) responses: ResponseCache,
     /// Threads for work that depends on tenants' input.
-    pub(super) aside: Aside,
+    pub(super) blocking: BlockingThreads,
 }
 
 /// A plan that was applied, as far as possible.

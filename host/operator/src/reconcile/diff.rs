@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use dask_operator_core::raw_object::RawObject;
-use dask_operator_core::stamp::{StampedChild, StampedAction, finish};
-use dask_operator_core::gate::CheckedPlan;
 use dask_operator_core::apply_cache::AppliedResponses;
+use dask_operator_core::gate::CheckedPlan;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
+use dask_operator_core::raw_object::RawObject;
+use dask_operator_core::stamp::{StampedAction, StampedChild, finish};
 use serde_json::Value;
 
 use crate::client::object::Object;
@@ -18,7 +18,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::Planned;
 use crate::reconcile::problem::Problem;
 use crate::reconcile::response_cache::ResponseCache;
-use crate::threads::aside::Aside;
+use crate::threads::blocking::BlockingThreads;
 
 /// A plan, and the changes of children that it requires.
 pub(crate) struct Diff {
@@ -39,13 +39,13 @@ pub(crate) struct Diff {
 /// Compares plans with the observed state.
 pub(crate) struct Differ {
     responses: ResponseCache,
-    aside: Aside,
+    blocking: BlockingThreads,
 }
 
 impl Differ {
-    /// Returns a differ that knows the `responses` to earlier applies, and compares on the threads `aside`.
-    pub(crate) fn new(responses: ResponseCache, aside: Aside) -> Self {
-        Self { responses, aside }
+    /// Returns a differ that knows the `responses` to earlier applies, and compares on the threads `blocking`.
+    pub(crate) fn new(responses: ResponseCache, blocking: BlockingThreads) -> Self {
+        Self { responses, blocking }
     }
 
     /// Computes the changes that have to be written for a plan.
@@ -53,7 +53,7 @@ impl Differ {
         let load = planned.reservation.load(&planned.input.observed.parent.json);
         let responses = self.responses.clone();
         let compare = move || Diff::of(planned, &responses);
-        self.aside.run(&key.namespace, load, compare).await
+        self.blocking.run(&key.namespace, weight, compare).await
     }
 }
 
@@ -115,7 +115,11 @@ impl ChildChange {
 ///
 /// A child that is being deleted is waited for: its name is taken until it is gone.
 #[must_use]
-pub(crate) fn diff(observed: &Observed, children: Vec<StampedChild>, responses: &AppliedResponses) -> Vec<ChildChange> {
+pub(crate) fn diff(
+    observed: &Observed,
+    children: Vec<StampedChild>,
+    responses: &AppliedResponses,
+) -> Vec<ChildChange> {
     let wanted: HashSet<_> = children.iter().map(|child| &child.key).collect();
     let unwanted = |(kind, object): (&ResourceKind, &Arc<Object>)| {
         let key = ChildKey {
@@ -218,7 +222,13 @@ mod tests {
             "c",
             StampedAction::Create(RawObject::read("{}").unwrap_or_else(|error| panic!("{error}"))),
         );
-        assert!(written(&existing, vec![apply("s", 1), child("k", StampedAction::Keep), create]).is_empty());
+        assert!(
+            written(
+                &existing,
+                vec![apply("s", 1), child("k", StampedAction::Keep), create]
+            )
+            .is_empty()
+        );
     }
 
     #[test]

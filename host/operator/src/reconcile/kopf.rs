@@ -6,8 +6,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dask_operator_core::backoff::Backoff;
 use dask_operator_core::api_error::RetryPolicy;
+use dask_operator_core::backoff::Backoff;
 use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -103,7 +103,9 @@ async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> 
             Err(error) => match error.retry() {
                 RetryPolicy::Soon => break,
                 RetryPolicy::After(wait) => tokio::time::sleep(wait).await,
-                RetryPolicy::Passing | RetryPolicy::BackOff | RetryPolicy::OnChange if attempt + 1 < ATTEMPTS => {
+                RetryPolicy::Passing | RetryPolicy::BackOff | RetryPolicy::OnChange
+                    if attempt + 1 < ATTEMPTS =>
+                {
                     tokio::time::sleep(backoff.failed()).await;
                 }
                 RetryPolicy::Passing | RetryPolicy::BackOff | RetryPolicy::OnChange => warn!(

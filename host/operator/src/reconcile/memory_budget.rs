@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::key::ParentKey;
-use crate::threads::Load;
+use crate::threads::Weight;
 
 /// Limit up to which a reconcile needs no reservation: the number of concurrent reconciles is limited.
 const UNCOUNTED: usize = 4 << 20;
@@ -177,11 +177,11 @@ impl Reservation {
     }
 
     /// Returns the load of work on a resource with this JSON.
-    pub(crate) fn load(&self, json: &str) -> Load {
+    pub(crate) fn load(&self, json: &str) -> Weight {
         if self.bytes > 0 {
-            Load::Heavy
+            Weight::Heavy
         } else {
-            Load::of(json.len())
+            Weight::of(json.len())
         }
     }
 

@@ -41,11 +41,11 @@ use crate::plugins::Plugins;
 use crate::recording::Recording;
 use crate::schedulers::Schedulers;
 use crate::selection::Selection;
-use crate::threads::aside::Aside;
+use crate::threads::blocking::BlockingThreads;
 use apply::Applier;
 use diff::Differ;
-use metrics::ReconcileMetrics;
 use memory_budget::{MemoryBudget, Reservation};
+use metrics::ReconcileMetrics;
 use observe::Observer;
 use outcome::NoPlan;
 pub(crate) use outcome::Outcome;
@@ -109,7 +109,7 @@ impl Reconciler {
             selection,
             recording,
         } = parts;
-        let (aside, responses) = (Aside::default(), ResponseCache::default());
+        let (blocking, responses) = (BlockingThreads::default(), ResponseCache::default());
         let budget = WriteBudget::new(metrics.clone());
         Self {
             memory_budget: MemoryBudget::default(),
@@ -118,19 +118,19 @@ impl Reconciler {
                 plugins.clone(),
                 schedulers.clone(),
                 recording,
-                aside.clone(),
+                blocking.clone(),
             ),
-            planner: Planner::new(plugins, aside.clone()),
-            differ: Differ::new(responses.clone(), aside.clone()),
+            planner: Planner::new(plugins, blocking.clone()),
+            differ: Differ::new(responses.clone(), blocking.clone()),
             applier: Applier {
                 stores: stores.clone(),
                 schedulers: schedulers.clone(),
                 writes: writes.clone(),
                 budget: budget.clone(),
                 responses,
-                aside: aside.clone(),
+                blocking: blocking.clone(),
             },
-            reporter: Reporter::new(stores.clone(), writes, events, budget, aside),
+            reporter: Reporter::new(stores.clone(), writes, events, budget, blocking),
             stores,
             schedulers,
             selection,

@@ -22,7 +22,7 @@ use crate::reconcile::outcome::NoPlan;
 use crate::reconcile::problem::Problem;
 use crate::recording::Recording;
 use crate::schedulers::Schedulers;
-use crate::threads::aside::Aside;
+use crate::threads::blocking::BlockingThreads;
 
 /// Limit of the JSON that one component receives, in bytes: 20,000 pods, the maximum of a worker group, of 13 kB each. The
 /// component has it in its memory, and the operator has a second copy.
@@ -57,7 +57,7 @@ pub(crate) struct Observer {
     plugins: Arc<Plugins>,
     schedulers: Schedulers,
     recording: Recording,
-    aside: Aside,
+    blocking: BlockingThreads,
     /// Limit of the JSON that one component receives, in bytes.
     pub(crate) max_bytes: usize,
 }
@@ -69,14 +69,14 @@ impl Observer {
         plugins: Arc<Plugins>,
         schedulers: Schedulers,
         recording: Recording,
-        aside: Aside,
+        blocking: BlockingThreads,
     ) -> Self {
         Self {
             stores,
             plugins,
             schedulers,
             recording,
-            aside,
+            blocking,
             max_bytes: MAX_OBSERVATION_BYTES,
         }
     }
@@ -95,7 +95,7 @@ impl Observer {
         let load = reservation.load(&object.json);
         let (observer, owned) = (self.clone(), key.clone());
         let gather = move || observer.gather(&owned, object, reservation);
-        self.aside.run(&key.namespace, load, gather).await
+        self.blocking.run(&key.namespace, weight, gather).await
     }
 
     fn gather(

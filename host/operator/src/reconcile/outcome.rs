@@ -140,8 +140,12 @@ impl ApplySummary {
             }
             return;
         }
-        let passing =
-            |error: &&WriteError| matches!(error.cause, ErrorClass::Stale | ErrorClass::AlreadyExists | ErrorClass::Gone);
+        let passing = |error: &&WriteError| {
+            matches!(
+                error.cause,
+                ErrorClass::Stale | ErrorClass::AlreadyExists | ErrorClass::Gone
+            )
+        };
         for error in self.errors.iter().filter(passing) {
             debug!("{error}");
         }

@@ -14,7 +14,7 @@ use crate::reconcile::memory_budget::Reservation;
 use crate::reconcile::observe::{PlanInput, PlanRequest};
 use crate::reconcile::outcome::NoPlan;
 use crate::reconcile::problem::Problem;
-use crate::threads::aside::Aside;
+use crate::threads::blocking::BlockingThreads;
 use weight::text_bytes;
 
 /// A plan that passed the gate.
@@ -40,13 +40,13 @@ enum FirstCheck {
 /// Calls the components and policies that plan.
 pub(crate) struct Planner {
     plugins: Arc<Plugins>,
-    aside: Aside,
+    blocking: BlockingThreads,
 }
 
 impl Planner {
-    /// Returns a planner that calls `plugins`, and checks their answers on the threads `aside`.
-    pub(crate) fn new(plugins: Arc<Plugins>, aside: Aside) -> Self {
-        Self { plugins, aside }
+    /// Returns a planner that calls `plugins`, and checks their answers on the threads `blocking`.
+    pub(crate) fn new(plugins: Arc<Plugins>, blocking: BlockingThreads) -> Self {
+        Self { plugins, blocking }
     }
 
     /// Calls the component and the policies, and checks their answers.
@@ -64,7 +64,7 @@ impl Planner {
         let load = reservation.load(&input.observed.parent.json);
         let plan = self
             .plugins
-            .plan(&input.evaluator, &key.namespace, load, observation)
+            .plan(&input.evaluator, &key.namespace, weight, observation)
             .await
             .map_err(Problem::plan)?;
         // The number of plans that wait for their check must be limited.
@@ -74,7 +74,7 @@ impl Planner {
             let input = input.clone();
             move || input.check(plan, reservation)
         };
-        let (reviewable, mut reservation) = match self.aside.run(&key.namespace, load, check).await? {
+        let (reviewable, mut reservation) = match self.blocking.run(&key.namespace, weight, check).await? {
             FirstCheck::Passed(planned) => return Ok(*planned),
             FirstCheck::ToReview(reviewable, reservation) => (reviewable, reservation),
         };
@@ -85,11 +85,11 @@ impl Planner {
         let parent = input.observed.parent.json.clone();
         let reviewed = self
             .plugins
-            .review(policies, key, load, parent, children, input.now)
+            .review(policies, key, weight, parent, children, input.now)
             .await;
         let plan = in_review.end(reviewed.map_err(Problem::review)?);
         let check = move || input.check_reviewed(plan, reservation);
-        self.aside.run(&key.namespace, load, check).await
+        self.blocking.run(&key.namespace, weight, check).await
     }
 }
 

@@ -94,9 +94,10 @@ impl Problem {
         match error {
             PlanError::Call { title, failure } => Self::plugin(&PluginError::no_answer(&title, &failure)),
             PlanError::Invalid(findings) => Self::findings(&findings),
-            PlanError::GaveUp { title, message } => {
-                Self::new(Reason::Plugin(PluginErrorReason::GaveUp), format!("{title}: {message}"))
-            }
+            PlanError::GaveUp { title, message } => Self::new(
+                Reason::Plugin(PluginErrorReason::GaveUp),
+                format!("{title}: {message}"),
+            ),
             PlanError::Review(error) => Self::review(error),
             error @ (PlanError::TooLarge { .. } | PlanError::Refused { .. }) => {
                 Self::new(Reason::RuleBroken, error.to_string())

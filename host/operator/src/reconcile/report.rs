@@ -20,8 +20,8 @@ use crate::reconcile::outcome::{ApplySummary, Outcome, Reported, WriteOutcome};
 use crate::reconcile::pending_status::PendingStatuses;
 use crate::reconcile::problem::Problem;
 use crate::reconcile::write_budget::WriteBudget;
-use crate::threads::Load;
-use crate::threads::aside::Aside;
+use crate::threads::Weight;
+use crate::threads::blocking::BlockingThreads;
 use status_update::{PlanReport, StatusUpdate};
 
 /// Writes statuses and publishes events.
@@ -31,7 +31,7 @@ pub(crate) struct Reporter {
     events: Events,
     budget: WriteBudget,
     pending: PendingStatuses,
-    aside: Aside,
+    blocking: BlockingThreads,
 }
 
 impl Reporter {
@@ -41,7 +41,7 @@ impl Reporter {
         writes: Writes,
         events: Events,
         budget: WriteBudget,
-        aside: Aside,
+        blocking: BlockingThreads,
     ) -> Self {
         Self {
             stores,
@@ -49,7 +49,7 @@ impl Reporter {
             events,
             budget,
             pending: PendingStatuses::default(),
-            aside,
+            blocking,
         }
     }
 
@@ -63,9 +63,9 @@ impl Reporter {
         if !self.pending.has(&object.uid) {
             return object;
         }
-        let (pending, load) = (self.pending.clone(), Load::of(object.json.len()));
-        self.aside
-            .run(&key.namespace, load, move || pending.over(object))
+        let (pending, weight) = (self.pending.clone(), Weight::of(object.json.len()));
+        self.blocking
+            .run(&key.namespace, weight, move || pending.over(object))
             .await
     }
 
@@ -82,7 +82,7 @@ impl Reporter {
         let update = {
             let (kind, object, text) = (key.kind, object.clone(), object.json.len());
             let update = move || StatusUpdate::of_problem(kind, &object, problem);
-            self.aside.run(&key.namespace, Load::of(text), update).await
+            self.blocking.run(&key.namespace, Weight::of(text), update).await
         };
         // A report is written soon, even if a retry of the reconcile is of no use.
         let retry_report = match self.write_status(key, object, &update).await {
@@ -137,7 +137,7 @@ impl Reporter {
         let update = {
             let (kind, object, text) = (key.kind, object.clone(), object.json.len());
             let update = move || StatusUpdate::of_plan(kind, &object, report);
-            self.aside.run(&key.namespace, Load::of(text), update).await
+            self.blocking.run(&key.namespace, Weight::of(text), update).await
         };
         let failure = match self.write_status(key, &object, &update).await {
             Ok((WriteOutcome::Done | WriteOutcome::Unneeded, newer)) => {

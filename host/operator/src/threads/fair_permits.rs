@@ -14,8 +14,8 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::used::Used;
-use crate::threads::Load;
+use super::leaky_bucket::LeakyBucket;
+use crate::threads::Weight;
 
 /// Factor by which time counts for a namespace's order: used time is forgotten after this many times its length.
 const MEMORY: u32 = 16;
@@ -45,9 +45,15 @@ pub(crate) fn call_time(owner: PluginOwner) -> Duration {
     }
 }
 
+/// Reason of [`PermitError::Overdrawn`].
+const SHARE_USED: &str = "PluginShareUsed";
+
+/// Reason of [`PermitError::OthersFirst`].
+pub(crate) const OTHERS_FIRST: &str = "PluginsBusy";
+
 /// Reason why a namespace's own components are not called now.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(crate) enum Denied {
+pub(crate) enum PermitError {
     /// The components have used up their share of time.
     #[error(
         "the plugins of the namespace {namespace} take more time than is theirs, which is a quarter of a processor in the long \
@@ -65,9 +71,20 @@ pub(crate) enum Denied {
     OthersFirst,
 }
 
+impl PermitError {
+    /// Returns the reason as one word in CamelCase, for conditions.
+    #[must_use]
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Overdrawn { .. } => SHARE_USED,
+            Self::OthersFirst => OTHERS_FIRST,
+        }
+    }
+}
+
 /// Permits that share the operator's time. Clones share the same permits.
 #[derive(Clone, Debug)]
-pub(crate) struct Shares(Arc<Mutex<State>>);
+pub(crate) struct FairPermits(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -88,9 +105,9 @@ struct State {
 #[derive(Debug)]
 struct Account {
     /// Time that all components used for it.
-    used: Used,
+    usage: LeakyBucket,
     /// Time that its own components used.
-    used_by_own: Used,
+    own_usage: LeakyBucket,
     /// Number of its last permit.
     last_grant: u64,
     /// Permits that it has.
@@ -104,21 +121,21 @@ struct Account {
 struct Request {
     namespace: String,
     owner: PluginOwner,
-    load: Load,
+    weight: Weight,
     grant: oneshot::Sender<Permit>,
 }
 
 /// Permit to call components, until it is dropped. Its duration is charged to the namespace then.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    shares: Shares,
+    permits: FairPermits,
     namespace: String,
     owner: PluginOwner,
-    load: Load,
+    weight: Weight,
     begun: Instant,
 }
 
-impl Shares {
+impl FairPermits {
     /// Creates permits for a machine with this number of processors.
     #[must_use]
     pub(crate) fn new(cores: usize) -> Self {
@@ -142,22 +159,21 @@ impl Shares {
         &self,
         namespace: &str,
         owner: PluginOwner,
-        load: Load,
-    ) -> Result<Permit, Denied> {
+        weight: Weight,
+    ) -> Result<Permit, PermitError> {
         let (grant, granted) = oneshot::channel();
         {
             let mut state = self.lock();
             let account = state.accounts.get(namespace);
-            let is_overdrawn =
-                account.is_some_and(|account| account.used_by_own.is_overdrawn(Instant::now()));
+            let is_overdrawn = account.is_some_and(|account| account.own_usage.is_overdrawn(Instant::now()));
             if owner == PluginOwner::Tenant && is_overdrawn {
                 let namespace = namespace.to_owned();
-                return Err(Denied::Overdrawn { namespace });
+                return Err(PermitError::Overdrawn { namespace });
             }
             state.waiting.push(Request {
                 namespace: namespace.to_owned(),
                 owner,
-                load,
+                weight,
                 grant,
             });
         }
@@ -169,7 +185,7 @@ impl Shares {
                 .ok()
                 .and_then(Result::ok),
         };
-        granted.ok_or(Denied::OthersFirst)
+        granted.ok_or(PermitError::OthersFirst)
     }
 
     /// Grants all permits that are free.
@@ -181,15 +197,15 @@ impl Shares {
             while let Some(Request {
                 namespace,
                 owner,
-                load,
+                weight,
                 grant,
             }) = state.next(now)
             {
                 let permit = Permit {
-                    shares: self.clone(),
+                    permits: self.clone(),
                     namespace,
                     owner,
-                    load,
+                    weight,
                     begun: now,
                 };
                 granted.push((grant, permit));
@@ -210,17 +226,17 @@ impl Shares {
 impl Drop for Permit {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.shares.lock().ended(self, now);
-        self.shares.grant_free();
+        self.permits.lock().ended(self, now);
+        self.permits.grant_free();
     }
 }
 
 impl State {
     /// Returns the time that a namespace used recently, and the number of its last permit.
-    fn used(&self, namespace: &str, now: Instant) -> (Duration, u64) {
+    fn usage(&self, namespace: &str, now: Instant) -> (Duration, u64) {
         let account = self.accounts.get(namespace);
         account.map_or_else(Default::default, |account| {
-            (account.used.left(now), account.last_grant)
+            (account.usage.level(now), account.last_grant)
         })
     }
 
@@ -229,7 +245,7 @@ impl State {
         let (running, is_called) = account.map_or((0, false), |account| (account.running, account.is_called));
         let is_free = self.free > 0
             && running < self.per_namespace
-            && (request.load == Load::Light || self.free_for_heavy > 0);
+            && (request.weight == Weight::Light || self.free_for_heavy > 0);
         match request.owner {
             PluginOwner::Administrator => is_free,
             PluginOwner::Tenant => is_free && self.free_for_tenants > 0 && !is_called,
@@ -242,7 +258,7 @@ impl State {
         let candidates = self.waiting.iter().enumerate();
         let (index, _) = candidates
             .filter(|(_, request)| self.may_run(request))
-            .min_by_key(|(index, Request { namespace, .. })| (self.used(namespace, now), *index))?;
+            .min_by_key(|(index, Request { namespace, .. })| (self.usage(namespace, now), *index))?;
         let request = self.waiting.remove(index);
         self.free -= 1;
         self.grants += 1;
@@ -251,15 +267,15 @@ impl State {
             .accounts
             .entry(request.namespace.clone())
             .or_insert_with(|| Account {
-                used: Used::new(MEMORY, now),
-                used_by_own: Used::by_own_components(now),
+                usage: LeakyBucket::new(MEMORY, now),
+                own_usage: LeakyBucket::for_own_components(now),
                 last_grant: 0,
                 running: 0,
                 is_called: false,
             });
         account.last_grant = last_grant;
         account.running += 1;
-        if request.load == Load::Heavy {
+        if request.weight == Weight::Heavy {
             self.free_for_heavy -= 1;
         }
         if request.owner == PluginOwner::Tenant {
@@ -273,7 +289,7 @@ impl State {
     fn ended(&mut self, permit: &Permit, now: Instant) {
         let (owner, took) = (permit.owner, now - permit.begun);
         self.free += 1;
-        if permit.load == Load::Heavy {
+        if permit.weight == Weight::Heavy {
             self.free_for_heavy += 1;
         }
         if owner == PluginOwner::Tenant {
@@ -281,10 +297,10 @@ impl State {
         }
         // A namespace with a permit has an account.
         if let Some(account) = self.accounts.get_mut(&permit.namespace) {
-            account.used.add(took, now);
+            account.usage.add(took, now);
             account.running -= 1;
             if owner == PluginOwner::Tenant {
-                account.used_by_own.add(took, now);
+                account.own_usage.add(took, now);
                 account.is_called = false;
             }
         }
@@ -292,7 +308,7 @@ impl State {
         if self.accounts.len() > ACCOUNTS {
             // The time of a namespace's own components is forgotten before that.
             self.accounts
-                .retain(|_, account| account.running > 0 || !account.used.left(now).is_zero());
+                .retain(|_, account| account.running > 0 || !account.usage.level(now).is_zero());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Time that a namespace has used, which is forgotten gradually.
+//! Leaky bucket that measures the time that a namespace has used. No I/O.
 
 use std::time::Duration;
 
@@ -13,38 +13,38 @@ const BURST: Duration = Duration::from_secs(10);
 /// Safety margin: less than timers can distinguish.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Used time, of which one part in `part` of the passing time is forgotten.
+/// Leaky bucket of used time: one part in `part` of the passing time leaks out, which means that it is forgotten.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
+pub(crate) struct LeakyBucket {
     part: u32,
-    /// Time at which all of it is forgotten.
+    /// Time at which the bucket is empty.
     until: Instant,
 }
 
-impl Used {
-    /// Creates a counter without used time.
+impl LeakyBucket {
+    /// Creates an empty bucket.
     pub(crate) fn new(part: u32, now: Instant) -> Self {
         Self { part, until: now }
     }
 
-    /// Creates a counter without used time, for a namespace's own components.
-    pub(crate) fn by_own_components(now: Instant) -> Self {
+    /// Creates an empty bucket for a namespace's own components.
+    pub(crate) fn for_own_components(now: Instant) -> Self {
         Self::new(PART, now)
     }
 
-    /// Returns the time that is not forgotten.
-    pub(crate) fn left(&self, now: Instant) -> Duration {
+    /// Returns the used time that is not forgotten.
+    pub(crate) fn level(&self, now: Instant) -> Duration {
         self.until.duration_since(now) / self.part
     }
 
     /// Returns whether it exceeds the share of a namespace's own components.
     pub(crate) fn is_overdrawn(&self, now: Instant) -> bool {
-        self.left(now) >= BURST
+        self.level(now) >= BURST
     }
 
     /// Returns the time at which it falls below that share; `None` if it is below it now.
     pub(crate) fn overdrawn_until(&self, now: Instant) -> Option<Instant> {
-        let beyond = self.left(now).saturating_sub(BURST);
+        let beyond = self.level(now).saturating_sub(BURST);
         self.is_overdrawn(now).then(|| now + beyond * self.part + MOMENT)
     }
 
@@ -62,16 +62,16 @@ mod tests {
     fn used_time_is_forgotten_gradually() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut used = Used::by_own_components(start);
-        assert_eq!(used.left(at(100)), Duration::ZERO);
-        used.add(Duration::from_secs(8), at(100));
-        assert_eq!(used.left(at(104)), Duration::from_secs(7));
-        assert!(!used.is_overdrawn(at(104)));
-        used.add(Duration::from_secs(3), at(104));
-        assert!(used.is_overdrawn(at(104)) && !used.is_overdrawn(at(105)));
-        assert_eq!(used.overdrawn_until(at(104)), Some(at(104) + MOMENT));
-        assert!(!used.is_overdrawn(at(104) + MOMENT));
-        assert_eq!(used.overdrawn_until(at(105)), None);
-        assert_eq!(used.left(at(200)), Duration::ZERO);
+        let mut bucket = LeakyBucket::for_own_components(start);
+        assert_eq!(bucket.level(at(100)), Duration::ZERO);
+        bucket.add(Duration::from_secs(8), at(100));
+        assert_eq!(bucket.level(at(104)), Duration::from_secs(7));
+        assert!(!bucket.is_overdrawn(at(104)));
+        bucket.add(Duration::from_secs(3), at(104));
+        assert!(bucket.is_overdrawn(at(104)) && !bucket.is_overdrawn(at(105)));
+        assert_eq!(bucket.overdrawn_until(at(104)), Some(at(104) + MOMENT));
+        assert!(!bucket.is_overdrawn(at(104) + MOMENT));
+        assert_eq!(bucket.overdrawn_until(at(105)), None);
+        assert_eq!(bucket.level(at(200)), Duration::ZERO);
     }
 }

@@ -1,13 +1,14 @@
-//! Threads of the process: those that serve requests, and those that may block.
+//! Threads of the process: those that serve requests, and those that may block. No I/O.
 //!
-//! * [`shares`]: permits for calls of components, shared out between namespaces by the time that they [`used`].
-//! * [`aside`]: work whose cost depends on tenants' input.
+//! * [`fair_permits`]: permits for calls of components, shared out between namespaces by the time that they used. A
+//!   [`leaky_bucket`] measures it.
+//! * [`blocking`]: work whose cost depends on tenants' input.
 //! * [`tasks`]: tasks that run as long as the process.
 
-pub(crate) mod aside;
-pub(crate) mod shares;
+pub(crate) mod blocking;
+pub(crate) mod fair_permits;
+pub(crate) mod leaky_bucket;
 pub(crate) mod tasks;
-pub(crate) mod used;
 
 use std::io;
 use std::sync::LazyLock;
@@ -42,17 +43,17 @@ const NICE: i32 = 10;
 /// Bytes of text above which work on it is heavy.
 pub(crate) const HEAVY: usize = 256 << 10;
 
-/// Expected duration of blocking work.
+/// Weight of blocking work: its expected duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
+pub(crate) enum Weight {
     /// As short as most work.
     Light,
     /// Longer, because of a large object or a tenant's component. If the processors are busy, light work goes first.
     Heavy,
 }
 
-impl Load {
-    /// Returns the load of work on this number of bytes of text.
+impl Weight {
+    /// Returns the weight of work on this number of bytes of text.
     pub(crate) fn of(bytes: usize) -> Self {
         if bytes > HEAVY { Self::Heavy } else { Self::Light }
     }
@@ -65,11 +66,11 @@ impl Load {
 
 /// Runs `work` on a thread that may block. Must be called within a runtime, which is also the current one on that thread.
 pub(crate) fn spawn<T: Send + 'static>(
-    load: Load,
+    weight: Weight,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
     match &*NICE_THREADS {
-        Some(threads) if load == Load::Heavy => {
+        Some(threads) if weight == Weight::Heavy => {
             let here = Handle::current();
             threads.spawn_blocking(move || {
                 let _here = here.enter();
@@ -88,7 +89,7 @@ pub(crate) fn heavy() -> Option<Handle> {
 /// Threads for heavy work. They are separate because a thread can't lower its nice value again without a privilege.
 static NICE_THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
     let threads = Builder::new_current_thread()
-        .max_blocking_threads(blocking(cores()))
+        .max_blocking_threads(max_blocking_threads(cores()))
         .thread_name("nice")
         .on_thread_start(|| {
             // If the system refuses, heavy work competes with all other work.
@@ -108,10 +109,10 @@ pub(crate) fn cores() -> usize {
 /// Returns the maximum number of blocking threads: the sum of the maxima of all parts. With fewer, a part that uses all
 /// its threads, because a client causes that, would leave none for the others. (Schedulers are reached by IP address,
 /// without name lookups.)
-fn blocking(cores: usize) -> usize {
-    let plans_and_reviews = shares::places(cores);
+fn max_blocking_threads(cores: usize) -> usize {
+    let plans_and_reviews = fair_permits::places(cores);
     let requests = (2 * CLASSIFICATIONS + DECISIONS) * cores;
-    let passes = shares::places(cores);
+    let passes = fair_permits::places(cores);
     let answers_of_schedulers = dask_operator_scheduler::DECODERS;
     let names_of_registries = dask_operator_sources::oci::LOOKUPS;
     plans_and_reviews + requests + passes + LOADS + answers_of_schedulers + names_of_registries + RARE
@@ -125,7 +126,7 @@ fn blocking(cores: usize) -> usize {
 pub(crate) fn runtime(cores: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(cores.clamp(MIN_CARRIERS, CARRIERS))
-        .max_blocking_threads(blocking(cores))
+        .max_blocking_threads(max_blocking_threads(cores))
         .enable_all()
         .build()
 }
@@ -141,11 +142,11 @@ mod tests {
     #[tokio::test]
     async fn heavy_work_leaves_the_processors_to_others() -> anyhow::Result<()> {
         let own = nice(0)?;
-        assert_eq!(spawn(Load::Light, || nice(0)).await??, own);
-        assert_eq!(spawn(Load::Heavy, || nice(0)).await??, (own + NICE).min(19));
+        assert_eq!(spawn(Weight::Light, || nice(0)).await??, own);
+        assert_eq!(spawn(Weight::Heavy, || nice(0)).await??, (own + NICE).min(19));
         // Heavy work uses the I/O and the timers of the runtime that started it.
         let asks = || Handle::current().block_on(sleep(Duration::from_millis(1)));
-        spawn(Load::Heavy, asks).await?;
+        spawn(Weight::Heavy, asks).await?;
         Ok(())
     }
 }

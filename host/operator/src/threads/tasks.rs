@@ -15,14 +15,14 @@ pub(crate) struct Tasks {
     names: HashMap<Id, &'static str>,
 }
 
-/// A task that has ended.
+/// End of a task.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct TaskEnd {
     name: &'static str,
     panicked: bool,
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for TaskEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.panicked { "panicked" } else { "ended" };
         write!(
@@ -33,7 +33,7 @@ impl fmt::Display for Ended {
     }
 }
 
-impl std::error::Error for Ended {}
+impl std::error::Error for TaskEnd {}
 
 impl Tasks {
     /// Runs a task in the background. `name` is used in the error when it ends.
@@ -43,13 +43,13 @@ impl Tasks {
     }
 
     /// Waits until one task has ended; forever if there is none.
-    pub(crate) async fn first_end(&mut self) -> Ended {
+    pub(crate) async fn first_end(&mut self) -> TaskEnd {
         let (id, panicked) = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => (id, false),
             Some(Err(error)) => (error.id(), error.is_panic()),
             None => return std::future::pending().await,
         };
-        Ended {
+        TaskEnd {
             name: self.names.remove(&id).unwrap_or("a task"),
             panicked,
         }
@@ -76,7 +76,7 @@ mod tests {
         tasks.spawn("three", async { panic!("on purpose") });
         assert_eq!(
             tasks.first_end().await,
-            Ended {
+            TaskEnd {
                 name: "three",
                 panicked: true
             }

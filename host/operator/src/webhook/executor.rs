@@ -13,7 +13,7 @@
 //! account: a namespace that has used up one of them can still use the other. Requests of a namespace that has used up this one
 //! wait as for a permit, until enough of the time is forgotten.
 //!
-//! The order differs from that for plans (`plugins::Shares`). The API server waits only for seconds, so the order depends on the
+//! The order differs from that for plans (`plugins::FairPermits`). The API server waits only for seconds, so the order depends on the
 //! permits that a namespace has now, not on its recent use, and requests that can't start in time are refused. Also, a permit
 //! includes memory for parsed requests, and the text of waiting requests is limited, which reconciles have elsewhere
 //! (`reconcile::memory_budget`). One type for both would contain two orders side by side.
@@ -31,8 +31,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::parse::MOST_BYTES;
 use crate::plugins::with_time_budget;
-use crate::threads::used::Used;
-use crate::threads::{self, CLASSIFICATIONS, DECISIONS, Load};
+use crate::threads::leaky_bucket::LeakyBucket;
+use crate::threads::{self, CLASSIFICATIONS, DECISIONS, Weight};
 
 /// Bytes of memory for the parsed objects of all requests that are being decided. Each request has up to four versions of its
 /// object in memory: the original, the defaulted one, the one changed by policies, and the planned one.
@@ -103,8 +103,8 @@ impl RequestCost {
     }
 
     /// Returns the load of the request: heavy if it calls plugins of the namespace or takes memory of [`MEMORY`].
-    fn load(&self) -> Load {
-        Load::heavy_if(self.owner == PluginOwner::Tenant || self.memory() > 0)
+    fn load(&self) -> Weight {
+        Weight::heavy_if(self.owner == PluginOwner::Tenant || self.memory() > 0)
     }
 }
 
@@ -140,7 +140,7 @@ struct Account {
     /// True while a request that calls the namespace's own plugins has a permit.
     calls_own_plugins: bool,
     /// Time that the namespace's own plugins have used.
-    own_plugin_time: Used,
+    own_plugin_time: LeakyBucket,
 }
 
 /// A request that waits for a permit.
@@ -191,10 +191,10 @@ impl Executor {
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ExecutorError> {
-        let load = Load::of(bytes);
+        let weight = Weight::of(bytes);
         let classifications = match load {
-            Load::Light => &self.classifications,
-            Load::Heavy => &self.heavy_classifications,
+            Weight::Light => &self.classifications,
+            Weight::Heavy => &self.heavy_classifications,
         };
         // The semaphores are never closed.
         let Ok(Ok(permit)) = timeout_at(limits.end, classifications.clone().acquire_owned()).await else {
@@ -204,7 +204,7 @@ impl Executor {
             let _permit = permit;
             work()
         };
-        on_thread(limits, load, work).await
+        on_thread(limits, weight, work).await
     }
 
     /// Waits for a permit until `begin`, and runs `work` under it. Calls of components in the work end at `limits.end`.
@@ -220,14 +220,14 @@ impl Executor {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ExecutorError> {
         let mut permit = self.permit(cost, begin).await?;
-        let (own_time, load) = (self.own_time(&permit.cost), permit.cost.load());
+        let (own_time, weight) = (self.own_time(&permit.cost), permit.cost.load());
         let work = move || {
             let (done, used) = with_time_budget(own_time, work);
             permit.used = used;
             drop(permit);
             done
         };
-        on_thread(limits, load, work).await
+        on_thread(limits, weight, work).await
     }
 
     /// Returns the time that the namespace's own policies may take for a request. A request that changes a plugin calls it to check
@@ -288,10 +288,10 @@ impl Executor {
 /// Runs `work` on a blocking thread.
 async fn on_thread<T: Send + 'static>(
     limits: TimeLimits,
-    load: Load,
+    weight: Weight,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ExecutorError> {
-    let work = threads::spawn(load, move || until(limits.end.into_std(), work));
+    let work = threads::spawn(weight, move || until(limits.end.into_std(), work));
     match timeout_at(limits.deadline, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(ExecutorError::Failed(error.to_string())),
@@ -363,7 +363,7 @@ impl State {
             let cost = &self.waiting[*at].cost;
             let (permits, has, calls_own_plugins) =
                 account(*at).map_or((0, 0, false), |a| (a.permits, a.memory, a.calls_own_plugins));
-            let is_held_up = (cost.load() == Load::Heavy && self.free_for_heavy == 0)
+            let is_held_up = (cost.load() == Weight::Heavy && self.free_for_heavy == 0)
                 || (cost.owner == PluginOwner::Tenant
                     && (calls_own_plugins
                         || self.free_for_tenants == 0
@@ -392,11 +392,11 @@ impl State {
                 permits: 0,
                 memory: 0,
                 calls_own_plugins: false,
-                own_plugin_time: Used::by_own_components(Instant::now()),
+                own_plugin_time: LeakyBucket::by_own_components(Instant::now()),
             });
         account.permits += 1;
         account.memory += cost.memory();
-        if cost.load() == Load::Heavy {
+        if cost.load() == Weight::Heavy {
             self.free_for_heavy -= 1;
         }
         if cost.owner == PluginOwner::Tenant {
@@ -412,7 +412,7 @@ impl State {
         let now = Instant::now();
         self.free += 1;
         self.memory += cost.memory();
-        if cost.load() == Load::Heavy {
+        if cost.load() == Weight::Heavy {
             self.free_for_heavy += 1;
         }
         if cost.owner == PluginOwner::Tenant {

@@ -19,8 +19,8 @@ use crate::plugins::loaded::LoadedPlugin;
 use crate::plugins::request::{LoadOutcome, LoadRequest};
 use crate::plugins::resource::Resource;
 use crate::plugins::sources::Sources;
-use crate::threads::Load;
-use crate::threads::aside;
+use crate::threads::Weight;
+use crate::threads::blocking;
 
 /// Dependencies that all attempts share.
 pub(super) struct LoadContext {
@@ -177,17 +177,17 @@ impl LoadContext {
                 ));
             }
         };
-        let load = Load::heavy_if(resource.id.namespace.is_some());
+        let weight = Weight::heavy_if(resource.id.namespace.is_some());
         // While it waits for other compilations, no trial is recorded: if the operator ends, the component is not the cause.
         let context = self.clone();
-        let (turn, resource, fetched) = aside::run(load, move || {
+        let (turn, resource, fetched) = blocking::run(weight, move || {
             let turn = context.loader.turn(&resource, &fetched.bytes);
             (turn, resource, fetched)
         })
         .await;
         let trial = self.crash_records.begin(&digest, &resource);
         let context = self.clone();
-        let prepared = aside::run(load, move || -> Result<LoadedPlugin, LoadFailure> {
+        let prepared = blocking::run(weight, move || -> Result<LoadedPlugin, LoadFailure> {
             let loaded = context
                 .loader
                 .prepare(&resource, &fetched.bytes, fetched.image_digest, turn)?;
@@ -212,7 +212,7 @@ impl LoadContext {
     /// Loads the stored bytes with this digest; `None` if there are none.
     async fn cached(self: &Arc<Self>, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
         let (context, owner, digest) = (self.clone(), owner.clone(), digest.to_owned());
-        aside::run(Load::Light, move || context.cache.load(&owner, &digest)).await
+        blocking::run(Weight::Light, move || context.cache.load(&owner, &digest)).await
     }
 }
 

@@ -11,8 +11,8 @@ use kube::{Api, Client};
 use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::resource::Resource;
 use crate::plugins::sources::Sources;
-use crate::threads::Load;
-use crate::threads::aside;
+use crate::threads::Weight;
+use crate::threads::blocking;
 
 /// Type of a Secret with a docker configuration, and the key of the configuration.
 const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
@@ -49,7 +49,10 @@ pub(super) async fn fetch(
     } else {
         return Err(LoadFailure::new(LoadReason::NoSource, "spec.source is empty"));
     };
-    let (digest, bytes) = aside::run(Load::of(bytes.len()), move || (Digest::of(&bytes).to_string(), bytes)).await;
+    let (digest, bytes) = blocking::run(Weight::of(bytes.len()), move || {
+        (Digest::of(&bytes).to_string(), bytes)
+    })
+    .await;
     if let Some(wanted) = &resource.spec.digest
         && digest != *wanted
     {

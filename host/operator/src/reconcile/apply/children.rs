@@ -19,7 +19,7 @@ use crate::reconcile::diff::ChildChange;
 use crate::reconcile::memory_budget::Reservation;
 use crate::reconcile::outcome::{ApplySummary, KindFailures, WriteOutcome};
 use crate::reconcile::write_budget::{MAX_WRITES, TotalLimit, WriteLimit};
-use crate::threads::Load;
+use crate::threads::Weight;
 
 impl Applier {
     /// Writes all changes, many at once. A failure does not stop the other changes, unless it would affect all
@@ -147,7 +147,9 @@ impl Applier {
                     .apply(&kind, &key.namespace, &object, precondition)
                     .await;
                 let (answer, applied) = match applied {
-                    Err(error) if over.is_none() && matches!(error.cause, ErrorClass::Stale | ErrorClass::Taken) => {
+                    Err(error)
+                        if over.is_none() && matches!(error.cause, ErrorClass::Stale | ErrorClass::Taken) =>
+                    {
                         // Another client has created the object since: report its owner.
                         self.existing_child(&kind, &child, parent).await?;
                         return Err(error);
@@ -156,7 +158,7 @@ impl Applier {
                 };
                 let uid = applied.uid.clone();
                 let entry = move || AppliedResponse::of(&object, &answer);
-                let entry = self.aside.run(&key.namespace, Load::Light, entry).await;
+                let entry = self.blocking.run(&key.namespace, Weight::Light, entry).await;
                 self.responses.insert(&uid, entry);
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);

@@ -11,7 +11,7 @@ use crate::key::ParentKey;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::WriteOutcome;
 use crate::reconcile::write_budget::{MAX_WRITES, TotalLimit, WriteLimit};
-use crate::threads::Load;
+use crate::threads::Weight;
 
 impl Applier {
     /// Scales a worker group, unless its number of replicas has changed since the observation on which the plan is
@@ -29,7 +29,7 @@ impl Applier {
         };
         let (now, then) = (object.clone(), observed.worker_group(group).cloned());
         let numbers = move || (now.replicas(), then.map(|then| then.replicas()));
-        let (before, seen) = self.aside.run(&key.namespace, Load::Light, numbers).await;
+        let (before, seen) = self.blocking.run(&key.namespace, Weight::Light, numbers).await;
         if before == replicas {
             return Ok(WriteOutcome::Unneeded);
         }

@@ -16,29 +16,29 @@ impl Log {
 
 /// Calls components for a namespace for this many milliseconds. Logs `a`; `a!` if its own components have used up their share;
 /// and `a?` if no permit was free in time.
-fn call(shares: &Shares, log: &Log, namespace: &str, owner: PluginOwner, millis: u64) {
+fn call(permits: &FairPermits, log: &Log, namespace: &str, owner: PluginOwner, millis: u64) {
     work(
-        shares,
+        permits,
         log,
         namespace,
         owner,
-        Load::heavy_if(owner == PluginOwner::Tenant),
+        Weight::heavy_if(owner == PluginOwner::Tenant),
         millis,
     );
 }
 
-/// Does work of this load for a namespace, and logs as [`call`] does.
-fn work(shares: &Shares, log: &Log, namespace: &str, owner: PluginOwner, load: Load, millis: u64) {
-    let (shares, log, namespace) = (shares.clone(), log.clone(), namespace.to_owned());
+/// Does work of this weight for a namespace, and logs as [`call`] does.
+fn work(permits: &FairPermits, log: &Log, namespace: &str, owner: PluginOwner, weight: Weight, millis: u64) {
+    let (permits, log, namespace) = (permits.clone(), log.clone(), namespace.to_owned());
     tokio::spawn(async move {
-        match shares.permit(&namespace, owner, load).await {
+        match permits.permit(&namespace, owner, weight).await {
             Ok(permit) => {
                 log.note(namespace);
                 tokio::time::sleep(Duration::from_millis(millis)).await;
                 drop(permit);
             }
-            Err(Denied::Overdrawn { namespace }) => log.note(format!("{namespace}!")),
-            Err(Denied::OthersFirst) => log.note(format!("{namespace}?")),
+            Err(PermitError::Overdrawn { namespace }) => log.note(format!("{namespace}!")),
+            Err(PermitError::OthersFirst) => log.note(format!("{namespace}?")),
         }
     });
 }
@@ -49,12 +49,12 @@ async fn pass(millis: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn the_namespace_that_has_used_least_goes_first() {
-    let (shares, log) = (Shares::new(1), Log::default());
+    let (permits, log) = (FairPermits::new(1), Log::default());
     // A long call runs meanwhile.
-    call(&shares, &log, "x", PluginOwner::Administrator, 10_000);
+    call(&permits, &log, "x", PluginOwner::Administrator, 10_000);
     for namespace in ["a", "a", "a", "a", "b", "c"] {
         pass(1).await;
-        call(&shares, &log, namespace, PluginOwner::Administrator, 100);
+        call(&permits, &log, namespace, PluginOwner::Administrator, 100);
     }
     pass(1000).await;
     assert_eq!(log.text(), "x a b c a a a");
@@ -62,9 +62,9 @@ async fn the_namespace_that_has_used_least_goes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn no_namespace_has_all_permits() {
-    let (shares, log) = (Shares::new(2), Log::default());
+    let (permits, log) = (FairPermits::new(2), Log::default());
     for namespace in ["a", "a", "a", "b"] {
-        call(&shares, &log, namespace, PluginOwner::Administrator, 1000);
+        call(&permits, &log, namespace, PluginOwner::Administrator, 1000);
         pass(1).await;
     }
     assert_eq!(log.text(), "a a b");
@@ -74,15 +74,22 @@ async fn no_namespace_has_all_permits() {
 
 #[tokio::test(start_paused = true)]
 async fn heavy_work_never_has_all_permits() {
-    let (shares, log) = (Shares::new(2), Log::default());
-    for (namespace, load) in [
-        ("a", Load::Heavy),
-        ("b", Load::Heavy),
-        ("c", Load::Heavy),
-        ("d", Load::Light),
-        ("e", Load::Light),
+    let (permits, log) = (FairPermits::new(2), Log::default());
+    for (namespace, weight) in [
+        ("a", Weight::Heavy),
+        ("b", Weight::Heavy),
+        ("c", Weight::Heavy),
+        ("d", Weight::Light),
+        ("e", Weight::Light),
     ] {
-        work(&shares, &log, namespace, PluginOwner::Administrator, load, 1000);
+        work(
+            &permits,
+            &log,
+            namespace,
+            PluginOwner::Administrator,
+            weight,
+            1000,
+        );
         pass(1).await;
     }
     assert_eq!(log.text(), "a b d");
@@ -92,12 +99,12 @@ async fn heavy_work_never_has_all_permits() {
 
 #[tokio::test(start_paused = true)]
 async fn tenants_leave_a_permit_and_have_one_per_namespace() {
-    let (shares, log) = (Shares::new(3), Log::default());
+    let (permits, log) = (FairPermits::new(3), Log::default());
     for namespace in ["a", "a", "b", "c"] {
-        call(&shares, &log, namespace, PluginOwner::Tenant, 600);
+        call(&permits, &log, namespace, PluginOwner::Tenant, 600);
         pass(1).await;
     }
-    call(&shares, &log, "d", PluginOwner::Administrator, 10);
+    call(&permits, &log, "d", PluginOwner::Administrator, 10);
     pass(10).await;
     assert_eq!(log.text(), "a b d");
     pass(5000).await;
@@ -106,13 +113,13 @@ async fn tenants_leave_a_permit_and_have_one_per_namespace() {
 
 #[tokio::test(start_paused = true)]
 async fn tenants_leave_a_permit_even_with_one_processor() {
-    let (shares, log) = (Shares::new(1), Log::default());
+    let (permits, log) = (FairPermits::new(1), Log::default());
     for (namespace, owner) in [
         ("a", PluginOwner::Tenant),
         ("b", PluginOwner::Tenant),
         ("c", PluginOwner::Administrator),
     ] {
-        call(&shares, &log, namespace, owner, 1000);
+        call(&permits, &log, namespace, owner, 1000);
         pass(1).await;
     }
     assert_eq!(log.text(), "a c");
@@ -120,34 +127,34 @@ async fn tenants_leave_a_permit_even_with_one_processor() {
 
 #[tokio::test(start_paused = true)]
 async fn own_components_of_a_namespace_have_a_limited_share() {
-    let (shares, log) = (Shares::new(2), Log::default());
+    let (permits, log) = (FairPermits::new(2), Log::default());
     for _ in 0..15 {
-        call(&shares, &log, "a", PluginOwner::Tenant, 1000);
+        call(&permits, &log, "a", PluginOwner::Tenant, 1000);
         pass(1001).await;
     }
     // Ten seconds at once, and a quarter of the time that has passed.
     assert_eq!(log.text(), format!("{}a!", "a ".repeat(14)));
-    call(&shares, &log, "a", PluginOwner::Administrator, 1);
-    call(&shares, &log, "b", PluginOwner::Tenant, 1);
+    call(&permits, &log, "a", PluginOwner::Administrator, 1);
+    call(&permits, &log, "b", PluginOwner::Tenant, 1);
     pass(10).await;
     assert!(log.text().ends_with("a! a b"), "{}", log.text());
     pass(60_000).await;
-    call(&shares, &log, "a", PluginOwner::Tenant, 1);
+    call(&permits, &log, "a", PluginOwner::Tenant, 1);
     pass(10).await;
     assert!(log.text().ends_with(" a b a"), "{}", log.text());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waits_too_long_fails_and_takes_no_permit() {
-    let (shares, log) = (Shares::new(2), Log::default());
+    let (permits, log) = (FairPermits::new(2), Log::default());
     for (namespace, millis) in [("a", 6000), ("b", 1), ("a", 1)] {
-        call(&shares, &log, namespace, PluginOwner::Tenant, millis);
+        call(&permits, &log, namespace, PluginOwner::Tenant, millis);
         pass(1).await;
     }
     pass(5000).await;
     assert_eq!(log.text(), "a b? a?");
     pass(1000).await;
-    call(&shares, &log, "b", PluginOwner::Tenant, 1);
+    call(&permits, &log, "b", PluginOwner::Tenant, 1);
     pass(10).await;
     assert_eq!(log.text(), "a b? a? b");
 }
@@ -155,12 +162,13 @@ async fn a_request_that_waits_too_long_fails_and_takes_no_permit() {
 /// A namespace waits at most for one call of each namespace before it, and is not reported as overdrawn.
 #[tokio::test(start_paused = true)]
 async fn long_calls_delay_others_by_one_call_each() {
-    let (shares, log) = (Shares::new(1), Log::default());
+    let (permits, log) = (FairPermits::new(1), Log::default());
     let most = call_time(PluginOwner::Tenant).as_millis() as u64;
     for namespace in ["a", "b", "a", "b", "c"] {
-        call(&shares, &log, namespace, PluginOwner::Tenant, most);
+        call(&permits, &log, namespace, PluginOwner::Tenant, most);
         pass(1).await;
     }
     pass(PATIENCE.as_millis() as u64).await;
     assert_eq!(log.text(), "a b c a? b?");
+    assert_eq!(PermitError::OthersFirst.reason(), "PluginsBusy");
 }
