@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use dask_operator_components::load::PluginError;
-use dask_operator_evaluator::logic::Failure;
+use dask_operator_components::load::PluginLoadError;
+use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_plugin_build as plugin_build;
 use dask_operator_runtime::{CallError, LoadError};
 use dask_operator_sources::SourceError;
@@ -29,10 +29,10 @@ pub enum AuthorError {
     Call(#[from] Box<CallError>),
     /// The component does not declare the kinds of its children, because the call failed.
     #[error("the kinds of its children: {0}")]
-    ChildKinds(Failure),
+    ChildKinds(PluginFailure),
     /// The default components cannot be loaded.
     #[error("the default components: {0}")]
-    Default(PluginError),
+    Default(PluginLoadError),
     /// The component refuses its settings.
     #[error("the component refuses its settings: {0}")]
     Settings(String),

@@ -86,13 +86,13 @@ fn review(request: &Value) -> Result<AdmissionInput, String> {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_render::documents::Source;
+    use dask_operator_render::documents::DocumentSource;
 
     use super::*;
 
     fn read(object: Value) -> Result<Input, String> {
         classify(Document {
-            source: Source {
+            source: DocumentSource {
                 file: "f.json".into(),
                 document: None,
             },

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dask_operator_sources::oci::{self, About, Image, Options, Pulled, Roots};
+use dask_operator_sources::oci::{self, Image, ImageMetadata, Pulled, RegistryOptions, Roots};
 use dask_operator_sources::{Credentials, SIZE_LIMIT};
 
 use crate::docker::stored_credentials;
@@ -41,13 +41,13 @@ pub struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    fn options(&self) -> Result<Options, AuthorError> {
+    fn options(&self) -> Result<RegistryOptions, AuthorError> {
         let roots = self.ca_file.as_deref().map(Roots::from_file).transpose()?;
-        Ok(Options {
+        Ok(RegistryOptions {
             insecure: self.insecure,
             roots: roots.unwrap_or_default(),
             auth_hosts: self.auth_hosts.clone(),
-            ..Options::default()
+            ..RegistryOptions::default()
         })
     }
 
@@ -86,7 +86,7 @@ impl RegistryArgs {
         &self,
         reference: &str,
         component: Vec<u8>,
-        about: &About,
+        about: &ImageMetadata,
         stdin: &mut dyn Read,
     ) -> Result<String, AuthorError> {
         let image: Image = reference.parse()?;

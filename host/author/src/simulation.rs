@@ -7,16 +7,16 @@ use std::sync::Arc;
 use dask_operator_components::load::{PluginArgs, load};
 use dask_operator_core::gate;
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_evaluator::admission::{self, Outcome, Request, Said};
-use dask_operator_evaluator::findings::sentences;
-use dask_operator_evaluator::logic::{ComponentLogic, Failure, LogicPlugin, interface, title};
+use dask_operator_evaluator::admission::{self, AdmissionFinding, AdmissionOutcome, Request};
+use dask_operator_evaluator::findings::to_text;
+use dask_operator_evaluator::logic::{ComponentLogic, LogicPlugin, PluginFailure, interface, title};
 use dask_operator_evaluator::plan::PlanError;
-use dask_operator_evaluator::policy::{Mode, Policy};
+use dask_operator_evaluator::policy::{Mode, PolicyPlugin};
 use dask_operator_evaluator::{AllowedKinds, ByKind, PluginSet, convert, manifest};
 use dask_operator_render::documents::Document;
 use dask_operator_render::render::{Rendered, render};
 use dask_operator_runtime::contract::{Observation, Operation, Plan, Severity, Timestamp};
-use dask_operator_runtime::{Component, Engine, Interface, Limits};
+use dask_operator_runtime::{CallLimits, Component, Engine, Interface};
 use serde_json::{Map, Value};
 
 use crate::error::AuthorError;
@@ -46,7 +46,12 @@ impl Simulator {
     /// Returns an error if the engine cannot be created or a default component cannot be loaded.
     pub fn new(allowed_kinds: AllowedKinds) -> Result<Self, AuthorError> {
         let engine = engine()?;
-        let defaults = load(&engine, &PluginArgs::default(), allowed_kinds, Limits::default());
+        let defaults = load(
+            &engine,
+            &PluginArgs::default(),
+            allowed_kinds,
+            CallLimits::default(),
+        );
         let defaults = defaults.map_err(AuthorError::Default)?;
         Ok(Self { engine, defaults })
     }
@@ -72,11 +77,12 @@ impl Simulator {
         bytes: &[u8],
         settings: Map<String, Value>,
     ) -> Result<Simulation, AuthorError> {
-        let component = Component::load(&self.engine, origin, bytes, Limits::default()).map_err(Box::new)?;
+        let component =
+            Component::load(&self.engine, origin, bytes, CallLimits::default()).map_err(Box::new)?;
         let settings = Value::Object(settings).to_string();
         let findings = component.validate_settings(&settings).map_err(Box::new)?;
         if !findings.is_empty() {
-            return Err(AuthorError::Settings(sentences(&findings)));
+            return Err(AuthorError::Settings(to_text(&findings)));
         }
         let logic = ByKind::try_new(|kind| {
             let interface = interface(kind);
@@ -88,7 +94,7 @@ impl Simulator {
             LogicPlugin::of_component(logic, settings.clone()).map(Arc::new)
         });
         let policies = component.has(Interface::Policy).then(|| {
-            Arc::new(Policy {
+            Arc::new(PolicyPlugin {
                 title: title(&component),
                 settings: settings.clone(),
                 mode: Mode::Protect,
@@ -134,7 +140,7 @@ impl Simulation {
 
     /// Runs admission for a request and returns its outcome.
     #[must_use]
-    pub fn admit(&self, input: &AdmissionInput, now: Timestamp) -> Outcome {
+    pub fn admit(&self, input: &AdmissionInput, now: Timestamp) -> AdmissionOutcome {
         let evaluator = self.plugins.evaluator(input.kind);
         let user_info = input.user.to_string();
         let mut object = input.object.clone();
@@ -153,7 +159,7 @@ impl Simulation {
         };
         let mut outcome = admission::admit(&evaluator, &request, now);
         for finding in received {
-            let notice = Said::new("", &finding.field, finding.message);
+            let notice = AdmissionFinding::new("", &finding.field, finding.message);
             if finding.severity != Severity::Error {
                 outcome.warnings.push(notice);
             } else if !outcome.refusals.iter().any(|other| other.field == notice.field) {
@@ -179,7 +185,7 @@ impl Simulation {
         &self,
         file: &ObservationFile,
         now: Timestamp,
-    ) -> Result<Result<Plan, Vec<RefusalReason>>, Failure> {
+    ) -> Result<Result<Plan, Vec<RefusalReason>>, PluginFailure> {
         let kind = file.kind()?;
         let plugin = self.plugins.logic.of(kind);
         let declared = plugin.child_kinds.iter().map(convert::contract_kind).collect();
@@ -196,7 +202,7 @@ impl Simulation {
         &self,
         kind: DaskKind,
         observation: &Observation,
-    ) -> Result<Result<Plan, Vec<RefusalReason>>, Failure> {
+    ) -> Result<Result<Plan, Vec<RefusalReason>>, PluginFailure> {
         let parent = Parent::from_object(&serde_json::from_str(&observation.parent)?)?;
         let refusal = |field: String, message: String| RefusalReason { field, message };
         let mut plan = Plan::default();

@@ -14,7 +14,7 @@
 use std::path::{Path, PathBuf};
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::documents::{Document, Source};
+use dask_operator_render::documents::{Document, DocumentSource};
 use dask_operator_render::render::Level;
 use dask_operator_runtime::contract::{Operation, Timestamp};
 use dask_operator_yaml as yaml;
@@ -257,7 +257,7 @@ impl TestFile {
 }
 
 fn document(object: Value) -> Document {
-    let source = Source {
+    let source = DocumentSource {
         file: PathBuf::from("manifest"),
         document: None,
     };

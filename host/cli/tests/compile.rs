@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use dask_operator_components as components;
-use dask_operator_runtime::{COMPILER_FAILED, Compiled, Compiling, Component, Engine, EngineConfig, Limits};
+use dask_operator_runtime::{
+    COMPILER_FAILED, CallLimits, Compiled, Compiling, Component, Engine, EngineConfig,
+};
 
 fn compile(cache: &Path, wasm: &[u8]) -> Output {
     compile_within(cache, wasm, &[])
@@ -38,7 +40,12 @@ fn the_compiled_component_is_in_the_cache() {
         ..EngineConfig::default()
     };
     let engine = Engine::new(config).expect("an engine");
-    let component = Component::load(&engine, "test", components::AUTOSCALER.bytes, Limits::default());
+    let component = Component::load(
+        &engine,
+        "test",
+        components::AUTOSCALER.bytes,
+        CallLimits::default(),
+    );
     let compiled = component.expect("a component").compiled();
     assert!(matches!(compiled, Compiled::Cached(_)), "{compiled:?}");
 }
@@ -80,7 +87,7 @@ fn a_component_of_a_tenant_compiles_within_its_limits() {
     let engine = Engine::new(config).expect("an engine");
     let load = |compiling: &Compiling| {
         let bytes = components::WORKER_GROUP.bytes;
-        Component::load_compiled(&engine, "test", bytes, Limits::default(), compiling)
+        Component::load_compiled(&engine, "test", bytes, CallLimits::default(), compiling)
     };
     let own = load(&Compiling::of_tenant("team-a")).expect("a component");
     assert!(matches!(own.compiled(), Compiled::Cached(_)));

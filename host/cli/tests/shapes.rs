@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use dask_operator_runtime::{
-    Allocation, Cache, CompileLimits, Compiler, Compiling, Component, Engine, EngineConfig, Limits, Shape,
-    Unfit,
+    Allocation, Cache, CallLimits, CompileLimits, CompilerProgram, Compiling, Component, Engine,
+    EngineConfig, Shape, Unfit,
 };
 use rstest::rstest;
 
@@ -95,7 +95,7 @@ impl Parts {
 fn compile(parts: Parts) -> Result<(), String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cache = dir.path().join("cache");
-    let compiler = Compiler {
+    let compiler = CompilerProgram {
         program: env!("CARGO_BIN_EXE_dask-operator").into(),
         arguments: vec!["compile".into(), "--cache-dir".into(), cache.clone().into()],
         memory: None,
@@ -116,10 +116,16 @@ fn compile(parts: Parts) -> Result<(), String> {
         memory: 512 << 20,
         ..compiling.limits
     };
-    let error = Component::load_compiled(&engine, "test", &parts.component(), Limits::default(), &compiling)
-        .expect_err("the component implements no interface of the contract");
+    let error = Component::load_compiled(
+        &engine,
+        "test",
+        &parts.component(),
+        CallLimits::default(),
+        &compiling,
+    )
+    .expect_err("the component implements no interface of the contract");
     match *error.reason {
-        Unfit::Compiler(why) => {
+        LoadErrorReason::Compiler(why) => {
             assert!(!is_compiled(&cache), "{why}");
             Err(why)
         }

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use dask_operator_runtime::{Cache, Compiler, Engine, EngineConfig, EngineError};
+use dask_operator_runtime::{Cache, CompilerProgram, Engine, EngineConfig, EngineError};
 
 /// An engine, and the state of its cache.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct CachedEngine {
 pub fn cached_engine(
     cache_dir: Option<&Path>,
     config: &EngineConfig,
-    compiler: impl FnOnce(&Path) -> Option<Compiler>,
+    compiler: impl FnOnce(&Path) -> Option<CompilerProgram>,
 ) -> Result<CachedEngine, EngineError> {
     let Some(dir) = cache_dir.map(Path::to_owned).or_else(user_cache_dir) else {
         return uncached_engine(config, None);

@@ -10,11 +10,11 @@ use clap::Args;
 use dask_operator_core::gate::kinds::{NoChild, child_kind};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_evaluator::findings::sentences;
-use dask_operator_evaluator::logic::{ComponentLogic, Failure, LogicPlugin, interface, title};
-use dask_operator_evaluator::policy::{Mode, Policy};
+use dask_operator_evaluator::findings::to_text;
+use dask_operator_evaluator::logic::{ComponentLogic, LogicPlugin, PluginFailure, interface, title};
+use dask_operator_evaluator::policy::{Mode, PolicyPlugin};
 use dask_operator_evaluator::{AllowedKinds, ByKind, PluginSet};
-use dask_operator_runtime::{Component, Engine, EngineConfig, EngineError, Interface, Limits, LoadError};
+use dask_operator_runtime::{CallLimits, Component, Engine, EngineConfig, EngineError, Interface, LoadError};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -103,7 +103,7 @@ impl Setting {
 
 /// Error of loading components.
 #[derive(Debug, Error)]
-pub enum PluginError {
+pub enum PluginLoadError {
     /// The WebAssembly engine can't be created.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -135,7 +135,7 @@ pub enum PluginError {
         /// Name of the component in messages.
         title: String,
         /// The error of the call.
-        failure: Failure,
+        failure: PluginFailure,
     },
     /// Settings are invalid.
     #[error("{place}: {message}")]
@@ -148,15 +148,15 @@ pub enum PluginError {
 }
 
 /// A logic plugin and its component, or the error of loading it.
-pub type Loaded = Result<(LogicPlugin, Component), PluginError>;
+pub type Loaded = Result<(LogicPlugin, Component), PluginLoadError>;
 
 /// Result of loading each component separately.
 #[derive(Debug)]
-pub struct Each {
+pub struct LoadedPlugins {
     /// The logic of each kind.
     pub logic: Vec<(DaskKind, Loaded)>,
     /// The policies, in the order in which they are called.
-    pub policies: Vec<Arc<Policy>>,
+    pub policies: Vec<Arc<PolicyPlugin>>,
 }
 
 /// Loads the components that `args` select, or else the default ones, and checks their settings.
@@ -168,13 +168,13 @@ pub fn load(
     engine: &Engine,
     args: &PluginArgs,
     allowed_kinds: AllowedKinds,
-    limits: Limits,
-) -> Result<PluginSet, PluginError> {
+    limits: CallLimits,
+) -> Result<PluginSet, PluginLoadError> {
     let mut settings = read_settings(args)?;
     let policies = load_policies(engine, args, &settings, limits)?;
     let logic = ByKind::try_new(|kind| {
         let (plugin, _) = load_logic(engine, args, kind, &mut settings, limits)?;
-        Ok::<_, PluginError>(Arc::new(plugin))
+        Ok::<_, PluginLoadError>(Arc::new(plugin))
     })?;
     Ok(PluginSet {
         logic,
@@ -189,11 +189,15 @@ pub fn load(
 /// # Errors
 ///
 /// Returns an error if the settings can't be read, or if a policy can't be used.
-pub fn load_each(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Each, PluginError> {
+pub fn load_each(
+    engine: &Engine,
+    args: &PluginArgs,
+    limits: CallLimits,
+) -> Result<LoadedPlugins, PluginLoadError> {
     let mut settings = read_settings(args)?;
     let policies = load_policies(engine, args, &settings, limits)?;
     let load = |kind| (kind, load_logic(engine, args, kind, &mut settings, limits));
-    Ok(Each {
+    Ok(LoadedPlugins {
         logic: DaskKind::ALL.into_iter().map(load).collect(),
         policies,
     })
@@ -203,8 +207,8 @@ fn load_policies(
     engine: &Engine,
     args: &PluginArgs,
     settings: &Settings,
-    limits: Limits,
-) -> Result<Vec<Arc<Policy>>, PluginError> {
+    limits: CallLimits,
+) -> Result<Vec<Arc<PolicyPlugin>>, PluginLoadError> {
     let components = args
         .policies
         .iter()
@@ -215,7 +219,7 @@ fn load_policies(
         .keys()
         .find(|target| logic_interface(target).is_none() && !names.contains(&target.as_str()))
     {
-        return Err(PluginError::Settings {
+        return Err(PluginLoadError::Settings {
             place: format!("settings of {unknown}"),
             message: match names.as_slice() {
                 [] => format!("{unknown} is no kind of component; there are {}", kinds()),
@@ -232,7 +236,7 @@ fn load_policies(
         let name = component.name().to_owned();
         let settings = Value::Object(settings.get(&name).cloned().unwrap_or_default()).to_string();
         check_settings(&component, &name, &settings)?;
-        policies.push(Arc::new(Policy {
+        policies.push(Arc::new(PolicyPlugin {
             title: title(&component),
             settings,
             mode: Mode::Protect,
@@ -247,7 +251,7 @@ fn load_logic(
     args: &PluginArgs,
     kind: DaskKind,
     settings: &mut Settings,
-    limits: Limits,
+    limits: CallLimits,
 ) -> Loaded {
     let interface = interface(kind);
     let component = load_component(engine, args, interface, limits)?;
@@ -260,7 +264,7 @@ fn load_logic(
         component: component.clone(),
         interface,
     };
-    let plugin = LogicPlugin::of_component(logic, settings).map_err(|failure| PluginError::Call {
+    let plugin = LogicPlugin::of_component(logic, settings).map_err(|failure| PluginLoadError::Call {
         title: title(&component),
         failure,
     })?;
@@ -272,8 +276,8 @@ fn load_component(
     engine: &Engine,
     args: &PluginArgs,
     interface: Interface,
-    limits: Limits,
-) -> Result<Component, PluginError> {
+    limits: CallLimits,
+) -> Result<Component, PluginLoadError> {
     let chosen = args.plugins.iter().rev().find(|(kind, _)| *kind == interface);
     if let Some((_, path)) = chosen {
         return load_file(engine, path, interface, limits);
@@ -295,9 +299,9 @@ fn load_file(
     engine: &Engine,
     path: &Path,
     interface: Interface,
-    limits: Limits,
-) -> Result<Component, PluginError> {
-    let bytes = fs::read(path).map_err(|error| PluginError::Io {
+    limits: CallLimits,
+) -> Result<Component, PluginLoadError> {
+    let bytes = fs::read(path).map_err(|error| PluginLoadError::Io {
         path: path.to_owned(),
         error,
     })?;
@@ -306,12 +310,12 @@ fn load_file(
 }
 
 /// Returns the component, or an error if it does not export `wanted`.
-fn require_interface(component: Component, wanted: Interface) -> Result<Component, PluginError> {
+fn require_interface(component: Component, wanted: Interface) -> Result<Component, PluginLoadError> {
     if component.has(wanted) {
         return Ok(component);
     }
     let has: Vec<_> = component.interfaces().iter().map(ToString::to_string).collect();
-    Err(PluginError::WrongInterface {
+    Err(PluginLoadError::WrongInterface {
         source_name: component.origin().to_owned(),
         wanted,
         has: has.join(", "),
@@ -319,8 +323,8 @@ fn require_interface(component: Component, wanted: Interface) -> Result<Componen
 }
 
 /// Has the component validate its settings, a JSON object. `target` is the name of the kind or policy, for messages.
-fn check_settings(component: &Component, target: &str, settings: &str) -> Result<(), PluginError> {
-    let invalid = |message: String| PluginError::Settings {
+fn check_settings(component: &Component, target: &str, settings: &str) -> Result<(), PluginLoadError> {
+    let invalid = |message: String| PluginLoadError::Settings {
         place: format!("settings of {target}"),
         message,
     };
@@ -330,21 +334,21 @@ fn check_settings(component: &Component, target: &str, settings: &str) -> Result
     if findings.is_empty() {
         return Ok(());
     }
-    Err(invalid(sentences(&findings)))
+    Err(invalid(to_text(&findings)))
 }
 
 /// Settings by the name of the interface or policy.
 type Settings = std::collections::BTreeMap<String, Map<String, Value>>;
 
 /// Reads the settings from the file and from the command line. The latter take precedence.
-fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
+fn read_settings(args: &PluginArgs) -> Result<Settings, PluginLoadError> {
     let mut settings = Settings::new();
     if let Some(path) = &args.settings_file {
-        let text = fs::read_to_string(path).map_err(|error| PluginError::Io {
+        let text = fs::read_to_string(path).map_err(|error| PluginLoadError::Io {
             path: path.clone(),
             error,
         })?;
-        let invalid = |message: String| PluginError::Settings {
+        let invalid = |message: String| PluginLoadError::Settings {
             place: path.display().to_string(),
             message,
         };

@@ -27,7 +27,7 @@ use dask_operator_runtime::contract::{
 };
 use serde_json::Value;
 
-pub use outcome::{LeftOut, Outcome, Said};
+pub use outcome::{AdmissionFinding, AdmissionOutcome, LeftOut};
 pub use patch::check_patch;
 pub use request::Request;
 
@@ -35,8 +35,8 @@ use crate::Evaluator;
 use crate::convert;
 use crate::fields::FIELDS;
 use crate::findings::{keep_for_author, strictly};
-use crate::logic::Failure;
-use crate::policy::{LARGE, Mode, Policy};
+use crate::logic::PluginFailure;
+use crate::policy::{LARGE, Mode, PolicyPlugin};
 use object::Object;
 
 /// Returns true if a request is allowed without a call of any plugin: an update of an object that is being deleted, or an
@@ -64,8 +64,8 @@ pub fn leaves_spec(request: &Request<'_>) -> bool {
 
 /// Decides about a request in the mutating webhook: applies defaults and patches, and validates the result.
 #[must_use]
-pub fn mutate(evaluator: &Evaluator, request: &Request<'_>) -> Outcome {
-    let mut outcome = Outcome::default();
+pub fn mutate(evaluator: &Evaluator, request: &Request<'_>) -> AdmissionOutcome {
+    let mut outcome = AdmissionOutcome::default();
     if passes_unasked(request) || request.operation == Operation::Delete {
         return outcome;
     }
@@ -90,8 +90,8 @@ pub fn mutate(evaluator: &Evaluator, request: &Request<'_>) -> Outcome {
 /// Decides about a request in the validating webhook, for an object with or without defaults. `now` is the time that the
 /// component receives for the plan of the dry run.
 #[must_use]
-pub fn validate(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> Outcome {
-    let mut outcome = Outcome::default();
+pub fn validate(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> AdmissionOutcome {
+    let mut outcome = AdmissionOutcome::default();
     if passes_unasked(request) {
         return outcome;
     }
@@ -124,7 +124,7 @@ pub fn validate(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) ->
 /// Runs [`mutate`] and then [`validate`], as a cluster with both webhooks does. Nulls of fields that are not nullable are removed
 /// first, because the API server removes them before it calls a webhook.
 #[must_use]
-pub fn admit(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> Outcome {
+pub fn admit(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> AdmissionOutcome {
     let without_nulls = |object: &Value| {
         let mut object = object.clone();
         FIELDS.prune_nulls(request.kind, &mut object);
@@ -149,7 +149,12 @@ pub fn admit(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> Ou
 }
 
 /// Applies the defaults of the logic plugin to the object.
-fn default(evaluator: &Evaluator, request: &Request<'_>, object: &mut Object<'_>, outcome: &mut Outcome) {
+fn default(
+    evaluator: &Evaluator,
+    request: &Request<'_>,
+    object: &mut Object<'_>,
+    outcome: &mut AdmissionOutcome,
+) {
     let plugin = &evaluator.logic;
     let by = &plugin.title;
     let defaulted: Value = match plugin.logic.default(object.text(), &plugin.settings) {
@@ -165,7 +170,7 @@ fn default(evaluator: &Evaluator, request: &Request<'_>, object: &mut Object<'_>
     match changed_identity(object.value(), &defaulted) {
         Some(field) => {
             let message = format!("the component's `default` changed it, which is not allowed ({by})");
-            outcome.refuse(Said::new("", field, message));
+            outcome.refuse(AdmissionFinding::new("", field, message));
         }
         None => object.replace(defaulted),
     }
@@ -178,7 +183,7 @@ fn findings(
     evaluator: &Evaluator,
     request: &Request<'_>,
     object: &Object<'_>,
-    outcome: &mut Outcome,
+    outcome: &mut AdmissionOutcome,
 ) -> Vec<Finding> {
     let plugin = &evaluator.logic;
     let validate = |object: &str, old: Option<&str>| plugin.logic.validate(object, old, &plugin.settings);
@@ -250,14 +255,15 @@ fn call_policies(
     evaluator: &Evaluator,
     request: &Request<'_>,
     object: &mut Object<'_>,
-    outcome: &mut Outcome,
+    outcome: &mut AdmissionOutcome,
     patching: bool,
 ) {
     for policy in &evaluator.policies {
         let response = match admit_by(policy, request, object.text(), object.before()) {
             Ok(response) => response,
             Err(Undecided { reason, is_broken }) => {
-                let entry = Said::new(&policy.title, "", format!("it could not decide: {reason}"));
+                let entry =
+                    AdmissionFinding::new(&policy.title, "", format!("it could not decide: {reason}"));
                 let is_harmless = leaves_spec(request) || request.operation == Operation::Delete;
                 match policy.mode {
                     Mode::Monitor => outcome.report(entry),
@@ -271,7 +277,7 @@ fn call_policies(
             }
         };
         for warning in response.warnings {
-            outcome.warn(Said::new(&policy.title, "", warning));
+            outcome.warn(AdmissionFinding::new(&policy.title, "", warning));
         }
         match response.verdict {
             Verdict::Allow => {}
@@ -298,7 +304,7 @@ struct Undecided {
 
 /// Calls a policy.
 fn admit_by(
-    policy: &Policy,
+    policy: &PolicyPlugin,
     request: &Request<'_>,
     object: &str,
     old: Option<&str>,
@@ -330,10 +336,10 @@ fn admit_by(
 /// Adds the findings of a policy that refuses the object. If the update does not change the spec, errors that the policy also
 /// finds in the object before the update become warnings.
 fn add_refusal(
-    policy: &Policy,
+    policy: &PolicyPlugin,
     request: &Request<'_>,
     object: &Object<'_>,
-    outcome: &mut Outcome,
+    outcome: &mut AdmissionOutcome,
     findings: Vec<Finding>,
 ) {
     let before = match object.before().filter(|_| leaves_spec(request)) {
@@ -346,7 +352,7 @@ fn add_refusal(
     let before = field_message_pairs(&before);
     for finding in findings {
         let known = before.contains(&field_and_message(&finding));
-        let entry = Said::new(&policy.title, &finding.field, &finding.message);
+        let entry = AdmissionFinding::new(&policy.title, &finding.field, &finding.message);
         match (finding.severity, policy.mode) {
             (Severity::Error, Mode::Monitor) => outcome.report(entry),
             (Severity::Error, Mode::Protect) if !known => outcome.refuse(entry),
@@ -356,19 +362,23 @@ fn add_refusal(
 }
 
 /// Applies a policy's patch, or reports it if the policy is in monitor mode.
-fn apply_patch(policy: &Policy, object: &mut Object<'_>, outcome: &mut Outcome, text: &str) {
+fn apply_patch(policy: &PolicyPlugin, object: &mut Object<'_>, outcome: &mut AdmissionOutcome, text: &str) {
     match (patch::apply(object.value(), text), policy.mode) {
         (Ok(patched), Mode::Protect) => object.replace(patched),
         (Ok(patched), Mode::Monitor) if patched == *object.value() => {}
         (Ok(_), Mode::Monitor) => {
-            outcome.report(Said::new(
+            outcome.report(AdmissionFinding::new(
                 &policy.title,
                 "",
                 format!("it would change the object: {text}"),
             ));
         }
-        (Err((field, message)), Mode::Protect) => outcome.refuse(Said::new(&policy.title, field, message)),
-        (Err((field, message)), Mode::Monitor) => outcome.report(Said::new(&policy.title, field, message)),
+        (Err((field, message)), Mode::Protect) => {
+            outcome.refuse(AdmissionFinding::new(&policy.title, field, message))
+        }
+        (Err((field, message)), Mode::Monitor) => {
+            outcome.report(AdmissionFinding::new(&policy.title, field, message))
+        }
     }
 }
 
@@ -389,7 +399,7 @@ fn changed_identity(before: &Value, after: &Value) -> Option<&'static str> {
 }
 
 /// Adds the error that the logic plugin returned.
-fn logic_error(request: &Request<'_>, outcome: &mut Outcome, by: &str, error: Error) {
+fn logic_error(request: &Request<'_>, outcome: &mut AdmissionOutcome, by: &str, error: Error) {
     match error {
         Error::Invalid(findings) => outcome.add_findings(findings),
         Error::Failed(text) => logic_failed(request, outcome, by, &text.into()),
@@ -397,8 +407,8 @@ fn logic_error(request: &Request<'_>, outcome: &mut Outcome, by: &str, error: Er
 }
 
 /// Adds the failure of a call of the logic plugin. It blocks the request, unless the spec does not change.
-fn logic_failed(request: &Request<'_>, outcome: &mut Outcome, by: &str, failure: &Failure) {
-    let entry = Said::new("", "", failure_message(by, failure));
+fn logic_failed(request: &Request<'_>, outcome: &mut AdmissionOutcome, by: &str, failure: &PluginFailure) {
+    let entry = AdmissionFinding::new("", "", failure_message(by, failure));
     if leaves_spec(request) {
         outcome.warn(entry);
     } else {
@@ -407,6 +417,6 @@ fn logic_failed(request: &Request<'_>, outcome: &mut Outcome, by: &str, failure:
 }
 
 /// Returns the message for a failed call of the logic plugin.
-fn failure_message(by: &str, failure: &Failure) -> String {
+fn failure_message(by: &str, failure: &PluginFailure) -> String {
     format!("this can't be checked, because the component {by} failed: {failure}")
 }

@@ -8,7 +8,7 @@ use dask_operator_core::gate::{Limits, Rules};
 use dask_operator_core::plan::ResourceKind;
 
 use crate::logic::{LogicPlugin, PluginOwner};
-use crate::policy::Policy;
+use crate::policy::PolicyPlugin;
 
 /// Kinds of children that the administrator allows in addition to the default ones. Clones share the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Evaluator {
     /// The logic plugin of the resource's kind.
     pub logic: Arc<LogicPlugin>,
     /// The policies that apply to the resource, in the order in which they are called.
-    pub policies: Vec<Arc<Policy>>,
+    pub policies: Vec<Arc<PolicyPlugin>>,
     /// Kinds of children that the administrator allows in addition to the default ones.
     pub allowed_kinds: AllowedKinds,
     /// True if mistakes are refused at admission, false if they are only reported.

@@ -11,18 +11,18 @@ const MAX_LISTED: usize = 20;
 /// Returns findings as one text, such as `spec.image: it has no tag; …`. If there are many, it lists the first ones and the
 /// number of the others.
 #[must_use]
-pub fn sentences<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
+pub fn to_text<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     let sentence = |finding: &Finding| match finding.field.as_str() {
         "" => finding.message.clone(),
         field => format!("{field}: {}", finding.message),
     };
     let mut findings = findings.into_iter();
-    let mut sentences: Vec<String> = findings.by_ref().take(MAX_LISTED).map(sentence).collect();
+    let mut to_text: Vec<String> = findings.by_ref().take(MAX_LISTED).map(sentence).collect();
     match findings.count() {
         0 => {}
-        more => sentences.push(format!("and {more} more")),
+        more => to_text.push(format!("and {more} more")),
     }
-    sentences.join("; ")
+    to_text.join("; ")
 }
 
 /// Turns mistakes into errors if `strict` is true, which the administrator sets.
@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn a_text_lists_the_first_findings_and_counts_the_others() {
         let found = vec![finding(Severity::Error, "a", "b"); 22];
-        assert!(sentences(&found).ends_with("a: b; a: b; and 2 more"));
-        assert_eq!(sentences(&found[..2]), "a: b; a: b");
+        assert!(to_text(&found).ends_with("a: b; a: b; and 2 more"));
+        assert_eq!(to_text(&found[..2]), "a: b; a: b");
     }
 
     #[test]

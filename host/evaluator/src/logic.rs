@@ -12,37 +12,42 @@ use dask_operator_runtime::{Component, Interface};
 use crate::convert;
 
 /// Error of a call that returned no result, such as a trap or an exceeded limit.
-pub type Failure = Box<dyn Error + Send + Sync>;
+pub type PluginFailure = Box<dyn Error + Send + Sync>;
 
 /// One of the contract's four logic interfaces. Objects and settings are JSON strings, as in `wit/`.
-pub trait Logic: Send + Sync {
+pub trait LogicInterface: Send + Sync {
     /// Returns the kinds of children that the plugin plans.
     ///
     /// # Errors
     ///
     /// Returns an error if the call fails.
-    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure>;
+    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, PluginFailure>;
 
     /// Returns the object with default values for the fields that its author left out.
     ///
     /// # Errors
     ///
     /// Returns an error if the call fails.
-    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure>;
+    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, PluginFailure>;
 
     /// Returns findings about a defaulted object. `old` is the object before an update.
     ///
     /// # Errors
     ///
     /// Returns an error if the call fails.
-    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure>;
+    fn validate(
+        &self,
+        object: &str,
+        old: Option<&str>,
+        settings: &str,
+    ) -> Result<Vec<Finding>, PluginFailure>;
 
     /// Returns the desired children and status.
     ///
     /// # Errors
     ///
     /// Returns an error if the call fails.
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure>;
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, PluginFailure>;
 }
 
 /// A component together with the interface through which it is called.
@@ -54,20 +59,25 @@ pub struct ComponentLogic {
     pub interface: Interface,
 }
 
-impl Logic for ComponentLogic {
-    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure> {
+impl LogicInterface for ComponentLogic {
+    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, PluginFailure> {
         Ok(self.component.child_kinds(self.interface, settings)?)
     }
 
-    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, PluginFailure> {
         Ok(self.component.default(self.interface, object, settings)?)
     }
 
-    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(
+        &self,
+        object: &str,
+        old: Option<&str>,
+        settings: &str,
+    ) -> Result<Vec<Finding>, PluginFailure> {
         Ok(self.component.validate(self.interface, object, old, settings)?)
     }
 
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         Ok(self.component.plan(self.interface, observation)?)
     }
 }
@@ -93,7 +103,7 @@ pub struct LogicPlugin {
     /// The owner of the plugin.
     pub owner: PluginOwner,
     /// The implementation, which is usually a component.
-    pub logic: Arc<dyn Logic>,
+    pub logic: Arc<dyn LogicInterface>,
 }
 
 impl LogicPlugin {
@@ -102,7 +112,11 @@ impl LogicPlugin {
     /// # Errors
     ///
     /// Returns an error if that call fails.
-    pub fn new(title: String, settings: String, logic: Arc<dyn Logic>) -> Result<Self, Failure> {
+    pub fn new(
+        title: String,
+        settings: String,
+        logic: Arc<dyn LogicInterface>,
+    ) -> Result<Self, PluginFailure> {
         let child_kinds = logic.child_kinds(&settings)?;
         Ok(Self {
             title,
@@ -118,7 +132,7 @@ impl LogicPlugin {
     /// # Errors
     ///
     /// Returns an error if the call of the component fails.
-    pub fn of_component(logic: ComponentLogic, settings: String) -> Result<Self, Failure> {
+    pub fn of_component(logic: ComponentLogic, settings: String) -> Result<Self, PluginFailure> {
         Self::new(title(&logic.component), settings, Arc::new(logic))
     }
 }

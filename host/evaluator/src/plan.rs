@@ -1,7 +1,7 @@
 //! Plans, in four steps: the logic plugin plans, the gate checks its plan, the policies review it, and the gate checks it again.
 //!
 //! [`Evaluator::plan`] takes all steps. The operator takes them one by one, on different threads and with different permits. The
-//! types of the results keep the order: an [`Unchecked`] plan becomes [`Checked`], and only a [`Reviewable`] plan, which has passed
+//! types of the results keep the order: an [`UncheckedPlan`] plan becomes [`FirstCheck`], and only a [`ReviewablePlan`] plan, which has passed
 //! the gate, can be reviewed.
 
 mod error;
@@ -20,28 +20,28 @@ pub use world::{ObservedState, World};
 
 use crate::Evaluator;
 use crate::convert;
-use crate::review::{Remark, Reviewed, review};
+use crate::review::{Remark, ReviewedChildren, review};
 
 /// A plan as the logic plugin returned it.
 #[derive(Debug)]
-pub struct Unchecked(Plan);
+pub struct UncheckedPlan(Plan);
 
 /// Result of the first check.
 #[derive(Debug)]
-pub enum Checked {
+pub enum FirstCheck {
     /// The plan needs no review.
     Passed(CheckedPlan),
     /// Policies must review the plan.
-    ToReview(Reviewable),
+    ToReview(ReviewablePlan),
 }
 
 /// A plan that passed the gate, and that policies must review.
 #[derive(Debug)]
-pub struct Reviewable(Plan);
+pub struct ReviewablePlan(Plan);
 
 /// A plan that the policies have reviewed.
 #[derive(Debug)]
-pub struct Evaluated {
+pub struct EvaluatedPlan {
     /// The plan as the gate passed it.
     pub checked: CheckedPlan,
     /// Remarks of the policies in monitor mode.
@@ -50,7 +50,7 @@ pub struct Evaluated {
 
 /// The part of a plan that policies do not review, while they review its children.
 #[derive(Debug)]
-pub struct InReview(Plan);
+pub struct PlanInReview(Plan);
 
 /// A plan after its review. The gate has not checked the changes of the policies yet.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Evaluator {
         parent: &Parent,
         observation: &Observation,
         max_bytes: Option<usize>,
-    ) -> Result<Evaluated, PlanError> {
+    ) -> Result<EvaluatedPlan, PlanError> {
         self.plan_and_inspect(parent, observation, max_bytes, |_| ())
     }
 
@@ -87,19 +87,19 @@ impl Evaluator {
         observation: &Observation,
         max_bytes: Option<usize>,
         mut inspect: impl FnMut(&Plan),
-    ) -> Result<Evaluated, PlanError> {
+    ) -> Result<EvaluatedPlan, PlanError> {
         let world = ObservedState::of(observation);
         let unchecked = self.ask(observation)?;
         within(unchecked.plan(), max_bytes)?;
         inspect(unchecked.plan());
         let reviewable = match unchecked.check(self, parent, &world)? {
-            Checked::Passed(checked) => {
-                return Ok(Evaluated {
+            FirstCheck::Passed(checked) => {
+                return Ok(EvaluatedPlan {
                     checked,
                     remarks: Vec::new(),
                 });
             }
-            Checked::ToReview(reviewable) => reviewable,
+            FirstCheck::ToReview(reviewable) => reviewable,
         };
         let (in_review, children) = reviewable.into_review();
         let reviewed = review(
@@ -113,7 +113,7 @@ impl Evaluator {
         within(reviewed.plan(), max_bytes)?;
         inspect(reviewed.plan());
         let (checked, remarks) = reviewed.check(self, parent, &world)?;
-        Ok(Evaluated { checked, remarks })
+        Ok(EvaluatedPlan { checked, remarks })
     }
 
     /// Calls the logic plugin for a plan.
@@ -121,10 +121,10 @@ impl Evaluator {
     /// # Errors
     ///
     /// Returns an error if the call fails, or if the plugin returns an error.
-    pub fn ask(&self, observation: &Observation) -> Result<Unchecked, PlanError> {
+    pub fn ask(&self, observation: &Observation) -> Result<UncheckedPlan, PlanError> {
         let title = || self.logic.title.clone();
         match self.logic.logic.plan(observation) {
-            Ok(Ok(plan)) => Ok(Unchecked(plan)),
+            Ok(Ok(plan)) => Ok(UncheckedPlan(plan)),
             Ok(Err(Error::Invalid(findings))) => Err(PlanError::Invalid(findings)),
             Ok(Err(Error::Failed(message))) => Err(PlanError::GaveUp {
                 title: title(),
@@ -149,7 +149,7 @@ impl Evaluator {
     }
 }
 
-impl Unchecked {
+impl UncheckedPlan {
     /// Returns the plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {
@@ -167,29 +167,29 @@ impl Unchecked {
         evaluator: &Evaluator,
         parent: &Parent,
         world: &impl World,
-    ) -> Result<Checked, PlanError> {
+    ) -> Result<FirstCheck, PlanError> {
         let by = || evaluator.logic.title.clone();
         if evaluator.policies.is_empty() || !writes(&self.0, world) {
-            return Ok(Checked::Passed(evaluator.check(parent, world, by, self.0)?));
+            return Ok(FirstCheck::Passed(evaluator.check(parent, world, by, self.0)?));
         }
         evaluator.check(parent, world, by, self.0.clone())?;
-        Ok(Checked::ToReview(Reviewable(self.0)))
+        Ok(FirstCheck::ToReview(ReviewablePlan(self.0)))
     }
 }
 
-impl Reviewable {
+impl ReviewablePlan {
     /// Returns the children for [`review`], and the rest of the plan.
     #[must_use]
-    pub fn into_review(mut self) -> (InReview, Vec<DesiredChild>) {
+    pub fn into_review(mut self) -> (PlanInReview, Vec<DesiredChild>) {
         let children = std::mem::take(&mut self.0.children);
-        (InReview(self.0), children)
+        (PlanInReview(self.0), children)
     }
 }
 
-impl InReview {
+impl PlanInReview {
     /// Returns the plan with the children as the policies left them.
     #[must_use]
-    pub fn end(self, reviewed: Reviewed) -> ReviewedPlan {
+    pub fn end(self, reviewed: ReviewedChildren) -> ReviewedPlan {
         ReviewedPlan {
             plan: Plan {
                 children: reviewed.children,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dask_operator_core::parent::DaskKind;
 
 use crate::logic::LogicPlugin;
-use crate::policy::Policy;
+use crate::policy::PolicyPlugin;
 use crate::{AllowedKinds, Evaluator};
 
 /// One value for each kind of Dask resource.
@@ -60,7 +60,7 @@ pub struct PluginSet {
     /// The logic plugins.
     pub logic: ByKind<Arc<LogicPlugin>>,
     /// The policies, in the order in which they are called.
-    pub policies: Vec<Arc<Policy>>,
+    pub policies: Vec<Arc<PolicyPlugin>>,
     /// Kinds of children that the administrator allows in addition to the default ones.
     pub allowed_kinds: AllowedKinds,
 }

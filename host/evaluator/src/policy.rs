@@ -5,31 +5,31 @@ use std::fmt;
 use dask_operator_runtime::Component;
 use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Review, ReviewRequest};
 
-use crate::logic::Failure;
+use crate::logic::PluginFailure;
 
 /// The contract's policy interface. An inner error is the policy's own reason why it could not decide.
-pub trait Rules: Send + Sync {
+pub trait PolicyInterface: Send + Sync {
     /// Returns the policy's response to an admission request.
     ///
     /// # Errors
     ///
     /// Returns an error if the call fails.
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure>;
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure>;
 
     /// Returns the policy's review of planned children.
     ///
     /// # Errors
     ///
     /// Returns an error if the call fails.
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure>;
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure>;
 }
 
-impl Rules for Component {
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Component {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         Ok(Self::admit(self, request)?)
     }
 
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Ok(Self::review_plan(self, request)?)
     }
 }
@@ -49,7 +49,7 @@ pub enum Mode {
 }
 
 /// A policy with its settings and mode.
-pub struct Policy {
+pub struct PolicyPlugin {
     /// Name of the policy in messages: name, version and digest, and the resource that configures it.
     pub title: String,
     /// The settings that the policy receives, a JSON object.
@@ -57,10 +57,10 @@ pub struct Policy {
     /// The effect of the policy.
     pub mode: Mode,
     /// The implementation, which is usually a component.
-    pub rules: Box<dyn Rules>,
+    pub rules: Box<dyn PolicyInterface>,
 }
 
-impl fmt::Debug for Policy {
+impl fmt::Debug for PolicyPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy")
             .field("title", &self.title)

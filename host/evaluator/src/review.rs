@@ -11,9 +11,9 @@ use dask_operator_runtime::contract::{
 use thiserror::Error;
 
 use crate::convert;
-use crate::findings::sentences;
-use crate::logic::Failure;
-use crate::policy::{Mode, Policy};
+use crate::findings::to_text;
+use crate::logic::PluginFailure;
+use crate::policy::{Mode, PolicyPlugin};
 
 /// Maximum number of children that a remark names.
 const MAX_NAMED: usize = 3;
@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 300;
 
 /// Result of a review of planned children.
 #[derive(Debug, Default)]
-pub struct Reviewed {
+pub struct ReviewedChildren {
     /// The children as the policies changed them. Their number and order are unchanged.
     pub children: Vec<DesiredChild>,
     /// Remarks of the policies in monitor mode.
@@ -33,7 +33,7 @@ pub struct Reviewed {
 /// The effect that a policy in monitor mode would have had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// The policy, as [`Policy::title`].
+    /// The policy, as [`PolicyPlugin::title`].
     pub title: String,
     /// The message for the author or the administrator.
     pub message: String,
@@ -43,9 +43,9 @@ pub struct Remark {
 #[derive(Debug, Error)]
 pub enum ReviewError {
     /// A policy refused the plan.
-    #[error("{title} refuses the plan: {}", sentences(.findings))]
+    #[error("{title} refuses the plan: {}", to_text(.findings))]
     Refused {
-        /// The policy, as [`Policy::title`].
+        /// The policy, as [`PolicyPlugin::title`].
         title: String,
         /// The findings of the policy.
         findings: Vec<Finding>,
@@ -53,7 +53,7 @@ pub enum ReviewError {
     /// A policy reported that it could not decide.
     #[error("{title} could not decide: {message}")]
     Undecided {
-        /// The policy, as [`Policy::title`].
+        /// The policy, as [`PolicyPlugin::title`].
         title: String,
         /// The reason that the policy gave.
         message: String,
@@ -61,7 +61,7 @@ pub enum ReviewError {
     /// A policy tried to add or remove a child, or to change the action of a child.
     #[error("{title} {problem}; a policy can change planned children, but not add or remove any")]
     Overreached {
-        /// The policy, as [`Policy::title`].
+        /// The policy, as [`PolicyPlugin::title`].
         title: String,
         /// The change that the policy tried.
         problem: String,
@@ -69,10 +69,10 @@ pub enum ReviewError {
     /// A call of a policy failed.
     #[error("{title}: {failure}")]
     Failed {
-        /// The policy, as [`Policy::title`].
+        /// The policy, as [`PolicyPlugin::title`].
         title: String,
         /// The error of the call.
-        failure: Failure,
+        failure: PluginFailure,
     },
 }
 
@@ -83,12 +83,12 @@ pub enum ReviewError {
 ///
 /// Returns an error if a policy in protect mode refuses the plan, can't decide, fails, or makes a change that it may not make.
 pub fn review(
-    policies: &[Arc<Policy>],
+    policies: &[Arc<PolicyPlugin>],
     parent_kind: DaskKind,
     parent: &str,
     children: Vec<DesiredChild>,
     now: Timestamp,
-) -> Result<Reviewed, ReviewError> {
+) -> Result<ReviewedChildren, ReviewError> {
     let mut request = ReviewRequest {
         parent_kind: convert::dask_kind(parent_kind),
         parent: parent.to_owned(),
@@ -122,14 +122,17 @@ pub fn review(
             }),
         }
     }
-    Ok(Reviewed {
+    Ok(ReviewedChildren {
         children: request.children,
         remarks,
     })
 }
 
 /// Calls one policy. Returns the children that it changes, with their indices.
-fn review_by(policy: &Policy, request: &ReviewRequest) -> Result<Vec<(usize, DesiredChild)>, ReviewError> {
+fn review_by(
+    policy: &PolicyPlugin,
+    request: &ReviewRequest,
+) -> Result<Vec<(usize, DesiredChild)>, ReviewError> {
     let title = || policy.title.clone();
     let answer = policy
         .rules
@@ -229,23 +232,27 @@ mod tests {
     use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Severity};
 
     use super::*;
-    use crate::policy::Rules;
+    use crate::policy::PolicyInterface;
 
     /// A policy whose review is a function of the request.
     struct Reviewer(fn(&ReviewRequest) -> Result<Review, String>);
 
-    impl Rules for Reviewer {
-        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+    impl PolicyInterface for Reviewer {
+        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
             Err("not called".into())
         }
 
-        fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
             Ok((self.0)(request))
         }
     }
 
-    fn policy(title: &str, mode: Mode, rules: fn(&ReviewRequest) -> Result<Review, String>) -> Arc<Policy> {
-        Arc::new(Policy {
+    fn policy(
+        title: &str,
+        mode: Mode,
+        rules: fn(&ReviewRequest) -> Result<Review, String>,
+    ) -> Arc<PolicyPlugin> {
+        Arc::new(PolicyPlugin {
             title: title.into(),
             settings: format!("{{\"of\":\"{title}\"}}"),
             mode,
@@ -268,7 +275,7 @@ mod tests {
         pod(name, ChildAction::Create(object.into()))
     }
 
-    fn review_sample(policies: &[Arc<Policy>]) -> Result<Reviewed, ReviewError> {
+    fn review_sample(policies: &[Arc<PolicyPlugin>]) -> Result<ReviewedChildren, ReviewError> {
         let children = vec![create("a", "{}"), pod("b", ChildAction::Keep), create("c", "{}")];
         review(policies, DaskKind::Cluster, "{}", children, 0)
     }

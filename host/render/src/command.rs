@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
-use dask_operator_runtime::Limits;
+use dask_operator_runtime::CallLimits;
 use serde_json::{Value, json};
 
 use crate::documents::{self, Document};
 use crate::render::render;
-use dask_operator_components::load::{AllowedKindArgs, PluginArgs, PluginError, load};
+use dask_operator_components::load::{AllowedKindArgs, PluginArgs, PluginLoadError, load};
 
 /// Prints the children of manifests, computed by the operator's components. Needs no cluster.
 ///
@@ -65,10 +65,15 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<bool> {
-    let loaded = args.plugins.engine().map_err(PluginError::from);
+    let loaded = args.plugins.engine().map_err(PluginLoadError::from);
     let loaded = loaded.and_then(|cached| {
         let allowed_kinds = args.allowed_kinds.kinds();
-        let plugins = load(&cached.engine, &args.plugins, allowed_kinds, Limits::default())?;
+        let plugins = load(
+            &cached.engine,
+            &args.plugins,
+            allowed_kinds,
+            CallLimits::default(),
+        )?;
         Ok((plugins, cached.cache_problem))
     });
     let plugins = match loaded {

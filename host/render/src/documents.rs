@@ -18,21 +18,21 @@ pub(crate) const DASK_GROUP: &str = "kubernetes.dask.org/";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     /// The source of the object.
-    pub source: Source,
+    pub source: DocumentSource,
     /// The object.
     pub object: Value,
 }
 
 /// The file and document that contain an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct DocumentSource {
     /// The file; `-` for standard input.
     pub file: PathBuf,
     /// The number of the document in the file, from 1; `None` if the file has a single document.
     pub document: Option<usize>,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for DocumentSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&display_name(&self.file))?;
         match self.document {
@@ -67,7 +67,7 @@ pub enum DocumentError {
     Empty(PathBuf),
     /// A document is not an object.
     #[error("{0}: a manifest is an object with apiVersion, kind and metadata; this is {1}")]
-    NoObject(Source, &'static str),
+    NoObject(DocumentSource, &'static str),
 }
 
 /// Returns the name of a file for messages.
@@ -173,7 +173,7 @@ impl Reader<'_> {
         };
         let several = documents.len() > 1;
         for (i, object) in documents.into_iter().enumerate() {
-            let source = Source {
+            let source = DocumentSource {
                 file: path.to_owned(),
                 document: several.then_some(i + 1),
             };
@@ -183,7 +183,7 @@ impl Reader<'_> {
     }
 
     /// Adds an object, or the items of a list.
-    fn add(&mut self, source: &Source, object: Value) {
+    fn add(&mut self, source: &DocumentSource, object: Value) {
         let found = match object {
             Value::Null => return,
             Value::Object(mut map) => {

@@ -8,7 +8,7 @@ use dask_operator_core::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use dask_operator_core::parent::{DaskKind, Parent, seed};
 use dask_operator_core::stamp::stamp;
 use dask_operator_evaluator::PluginSet;
-use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_evaluator::plan::PlanError;
 use dask_operator_runtime::contract::{
     self, Error, Finding, Observation, ObservedObject, SchedulerState, Severity, Timestamp,
@@ -115,7 +115,7 @@ impl Renderer<'_> {
     }
 
     /// Adds an error for a failed call of a plugin.
-    fn report_failure(&mut self, source: &str, object: &str, failure: &Failure) {
+    fn report_failure(&mut self, source: &str, object: &str, failure: &PluginFailure) {
         self.report(Level::Error, source, object, "", failure.to_string());
     }
 

@@ -16,7 +16,7 @@ use dask_operator_components::{ALL, Embedded, WORKER_GROUP};
 use dask_operator_plugin::testing::capture_log;
 use dask_operator_plugin::{WorkerGroup, contract as guest, export};
 use dask_operator_runtime::contract::{Observation, ObservedKind, ObservedObject, SchedulerState};
-use dask_operator_runtime::{Allocation, Component, Engine, EngineConfig, Interface, Limits};
+use dask_operator_runtime::{Allocation, CallLimits, Component, Engine, EngineConfig, Interface};
 use dask_operator_worker_group::DefaultWorkerGroup;
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ fn load_only(cache: &Path) {
     let components: Vec<_> = ALL
         .iter()
         .map(|Embedded { name, bytes, sha256 }| {
-            Component::load_known(&engine, name, bytes, (*sha256).into(), Limits::default())
+            Component::load_known(&engine, name, bytes, (*sha256).into(), CallLimits::default())
                 .expect("a default component")
         })
         .collect();
@@ -140,7 +140,7 @@ fn engine_of(cache: Option<&Path>, allocation: Allocation) -> Engine {
 }
 
 fn load(engine: &Engine) -> Component {
-    Component::load(engine, "worker-group", WORKER_GROUP.bytes, Limits::default()).expect("the component")
+    Component::load(engine, "worker-group", WORKER_GROUP.bytes, CallLimits::default()).expect("the component")
 }
 
 fn compile() -> Times {

@@ -11,7 +11,7 @@ use crate::engine::TICK;
 use crate::limits::{MemoryExhausted, MemoryMeter};
 use crate::log::GuestLog;
 use crate::state::State;
-use crate::{CallError, CallReport, Digest, Engine, Failure, Limits, time};
+use crate::{CallError, CallLimits, CallReport, Digest, Engine, Failure, time};
 
 /// Maximum number of functions of a back trace in a message.
 const MAX_FRAMES: usize = 8;
@@ -43,7 +43,7 @@ pub(crate) struct Caller {
     pub(crate) name: Arc<str>,
     pub(crate) origin: Arc<str>,
     pub(crate) digest: Digest,
-    pub(crate) limits: Limits,
+    pub(crate) limits: CallLimits,
 }
 
 impl Caller {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::artefacts::Artefacts;
-use crate::{Compiling, ContainerMemory, Unfit};
+use crate::{Compiling, ContainerMemory, LoadErrorReason};
 
 /// Maximum address space of a compiler of components that have an owner, in quarters of the container's memory.
 const QUARTERS_OF_OWNERS: u64 = 1;
@@ -38,7 +38,7 @@ const MAX_STDERR_BYTES: u64 = 64 << 10;
 /// returns all of it to the system when it exits. A component that makes the compiler crash, or use all available
 /// resources, affects only that process.
 #[derive(Clone, Debug)]
-pub struct Compiler {
+pub struct CompilerProgram {
     /// The executable file.
     pub program: PathBuf,
     /// The arguments that precede those that the runtime adds.
@@ -53,10 +53,10 @@ pub(crate) enum CompileError {
     /// The process could not be started or could not receive the component.
     Io(io::Error),
     /// The process ran and failed.
-    Unfit(Unfit),
+    LoadErrorReason(LoadErrorReason),
 }
 
-impl Compiler {
+impl CompilerProgram {
     /// Returns the limit on the compiler's address space, in bytes.
     fn address_space(&self, compiling: &Compiling) -> u64 {
         let quarters = match compiling.owner {
@@ -111,13 +111,13 @@ impl Compiler {
             Outcome::Exited(status) => status,
             Outcome::TimedOut => {
                 let after = limits.time.as_secs_f32();
-                let late = Unfit::Late(format!("it was not compiled after {after} s"));
+                let late = LoadErrorReason::Late(format!("it was not compiled after {after} s"));
                 return Err(CompileError::Unfit(late));
             }
             Outcome::OutOfMemory => {
                 let message = "hardly any of the container's memory was left while it was compiled: it is tried again \
                                later, and more memory for the operator may help";
-                return Err(CompileError::Unfit(Unfit::NoMemory(message.to_owned())));
+                return Err(CompileError::Unfit(LoadErrorReason::NoMemory(message.to_owned())));
             }
         };
         if status.success() {
@@ -130,7 +130,7 @@ impl Compiler {
             .unwrap_or_default();
         let last = last.trim_start_matches("error: ");
         if status.code() == Some(COMPILER_FAILED.into()) {
-            return Err(CompileError::Unfit(Unfit::NotCompiled(last.to_owned())));
+            return Err(CompileError::Unfit(LoadErrorReason::NotCompiled(last.to_owned())));
         }
         let problem = match status.signal() {
             Some(libc::SIGXCPU) => format!(
@@ -143,13 +143,13 @@ impl Compiler {
             ),
             Some(libc::SIGKILL) => {
                 let problem = "the compiler was ended by signal 9, maybe for want of memory";
-                return Err(CompileError::Unfit(Unfit::NoMemory(problem.to_owned())));
+                return Err(CompileError::Unfit(LoadErrorReason::NoMemory(problem.to_owned())));
             }
             Some(signal) => format!("the compiler was ended by signal {signal}, maybe for want of memory"),
             None if last.is_empty() => format!("the compiler failed ({status}) and said nothing"),
             None => last.to_owned(),
         };
-        Err(CompileError::Unfit(Unfit::Compiler(problem)))
+        Err(CompileError::Unfit(LoadErrorReason::Compiler(problem)))
     }
 }
 
@@ -230,8 +230,8 @@ mod tests {
 
     use super::*;
 
-    fn compiler(script: &str, memory: ContainerMemory) -> Compiler {
-        Compiler {
+    fn compiler(script: &str, memory: ContainerMemory) -> CompilerProgram {
+        CompilerProgram {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
             memory: Some(memory),
@@ -266,7 +266,7 @@ mod tests {
             let script = "cat >/dev/null; sleep 0.2";
             let ran = compiler(script, memory).run(b"wasm", &Compiling::of_tenant("a"), &cache);
             assert_eq!(
-                matches!(ran, Err(CompileError::Unfit(Unfit::NoMemory(_)))),
+                matches!(ran, Err(CompileError::Unfit(LoadErrorReason::NoMemory(_)))),
                 expected,
                 "{used}"
             );

@@ -14,8 +14,11 @@ use crate::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, ObservedObject, Plan, RawDescription,
     ResourceKind, Review, ReviewRequest,
 };
-use crate::engine::CompileTurn;
-use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, answer, inspect, json};
+use crate::engine::CompilePermit;
+use crate::{
+    CallError, CallLimits, Digest, Engine, Failure, Interface, LoadError, LoadErrorReason, answer, inspect,
+    json,
+};
 use exports::{Exports, LogicExports};
 
 /// Component that is ready to be called from any thread. Clones share the same component.
@@ -75,7 +78,7 @@ impl Component {
     ///
     /// Returns an error if the component does not fit this host, can't be compiled, or
     /// returns no valid description.
-    pub fn load(engine: &Engine, origin: &str, wasm: &[u8], limits: Limits) -> Result<Self, LoadError> {
+    pub fn load(engine: &Engine, origin: &str, wasm: &[u8], limits: CallLimits) -> Result<Self, LoadError> {
         Self::load_known(engine, origin, wasm, Digest::of(wasm), limits)
     }
 
@@ -88,10 +91,10 @@ impl Component {
         engine: &Engine,
         origin: &str,
         wasm: &[u8],
-        limits: Limits,
+        limits: CallLimits,
         compiling: &Compiling,
     ) -> Result<Self, LoadError> {
-        Self::load_in_turn(engine, origin, wasm, limits, compiling, None)
+        Self::load_with_permit(engine, origin, wasm, limits, compiling, None)
     }
 
     /// Loads a component as [`Component::load_compiled`] does. `turn` is the permit to compile that the caller may already
@@ -100,13 +103,13 @@ impl Component {
     /// # Errors
     ///
     /// Returns an error under the same conditions as [`Component::load`].
-    pub fn load_in_turn(
+    pub fn load_with_permit(
         engine: &Engine,
         origin: &str,
         wasm: &[u8],
-        limits: Limits,
+        limits: CallLimits,
         compiling: &Compiling,
-        turn: Option<CompileTurn>,
+        turn: Option<CompilePermit>,
     ) -> Result<Self, LoadError> {
         let digest = Digest::of(wasm);
         load(engine, origin, wasm, digest, limits, (compiling, turn)).map_err(|reason| LoadError {
@@ -129,7 +132,7 @@ impl Component {
         origin: &str,
         wasm: &[u8],
         digest: Digest,
-        limits: Limits,
+        limits: CallLimits,
     ) -> Result<Self, LoadError> {
         let compiling = Compiling::default();
         load(engine, origin, wasm, digest, limits, (&compiling, None)).map_err(|reason| LoadError {
@@ -170,7 +173,7 @@ impl Component {
     }
 
     /// Returns the resource limits of a call.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> CallLimits {
         self.inner.caller.limits
     }
 
@@ -383,9 +386,9 @@ fn load(
     origin: &str,
     wasm: &[u8],
     digest: Digest,
-    limits: Limits,
-    (compiling, turn): (&Compiling, Option<CompileTurn>),
-) -> Result<Component, Unfit> {
+    limits: CallLimits,
+    (compiling, turn): (&Compiling, Option<CompilePermit>),
+) -> Result<Component, LoadErrorReason> {
     let interfaces = inspect::interfaces(wasm)?;
     let (component, compiled) = machine_code(engine, wasm, &digest, compiling, turn)?;
     let pre = engine.linker().instantiate_pre(&component).map_err(invalid)?;
@@ -414,7 +417,7 @@ fn load(
     })
 }
 
-fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
+fn describe(caller: &Caller, exports: &Exports) -> Result<Description, LoadErrorReason> {
     let function = Function {
         interface: "describe",
         name: "describe",
@@ -427,16 +430,16 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
             (),
             |raw: &RawDescription| json::schema(&raw.settings_schema),
         )
-        .map_err(Unfit::Call)?;
+        .map_err(LoadErrorReason::Call)?;
     if !rfc1123::is_label(&raw.name) {
-        return Err(Unfit::Description(format!(
+        return Err(LoadErrorReason::Description(format!(
             "its name is {:?}; a name consists of lower-case letters, digits and hyphens, starts and ends with a \
              letter or digit, and has at most 63 of them",
             truncated(&raw.name)
         )));
     }
     if raw.version.is_empty() || raw.version.len() > 63 || raw.version.contains(char::is_whitespace) {
-        return Err(Unfit::Description(format!(
+        return Err(LoadErrorReason::Description(format!(
             "its version is {:?}; a version is like 1.2.3, at most 63 characters",
             truncated(&raw.version)
         )));

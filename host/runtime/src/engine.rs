@@ -17,7 +17,7 @@ use crate::failed_compilations::FailedCompilations;
 use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ENTRIES, TABLES};
 use crate::state::State;
-use crate::{CallObserver, Compiler, Digest, EngineError};
+use crate::{CallObserver, CompilerProgram, Digest, EngineError};
 
 /// Interval of the clock's ticks. Deadlines are accurate to within two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -41,7 +41,7 @@ pub struct Cache {
     /// user (mode 0700) and should contain nothing else.
     pub dir: PathBuf,
     /// The program that compiles into the cache. If `None`, this process compiles, but no components of tenants.
-    pub compiler: Option<Compiler>,
+    pub compiler: Option<CompilerProgram>,
 }
 
 impl From<PathBuf> for Cache {
@@ -81,7 +81,7 @@ struct Inner {
     wasmtime: wasmtime::Engine,
     linker: Linker<State>,
     artefacts: Option<Artefacts>,
-    compiler: Option<Compiler>,
+    compiler: Option<CompilerProgram>,
     /// True while a component that has an owner is compiled.
     is_compiling: Mutex<bool>,
     /// Notified when such a compilation ends.
@@ -152,13 +152,13 @@ impl Engine {
         self.inner.artefacts.as_ref()
     }
 
-    pub(crate) fn compiler(&self) -> Option<&Compiler> {
+    pub(crate) fn compiler(&self) -> Option<&CompilerProgram> {
         self.inner.compiler.as_ref()
     }
 
     /// Waits for the permit to compile a component that has an owner. There is one permit, because concurrent compilations
     /// would use several times the memory.
-    pub(crate) fn compile_permit(&self) -> CompileTurn {
+    pub(crate) fn compile_permit(&self) -> CompilePermit {
         let is_compiling = self
             .inner
             .is_compiling
@@ -169,7 +169,7 @@ impl Engine {
             .compile_ended
             .wait_while(is_compiling, |is_compiling| *is_compiling);
         *is_compiling.unwrap_or_else(PoisonError::into_inner) = true;
-        CompileTurn(self.clone())
+        CompilePermit(self.clone())
     }
 
     /// Returns the recent failures to compile a component that has an owner, locked.
@@ -194,9 +194,9 @@ impl Engine {
 
 /// Exclusive permit to compile a component that has an owner, released on drop.
 #[derive(Debug)]
-pub struct CompileTurn(Engine);
+pub struct CompilePermit(Engine);
 
-impl Drop for CompileTurn {
+impl Drop for CompilePermit {
     fn drop(&mut self) {
         let inner = &self.0.inner;
         *inner.is_compiling.lock().unwrap_or_else(PoisonError::into_inner) = false;

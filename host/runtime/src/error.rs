@@ -35,12 +35,12 @@ pub struct LoadError {
     /// Digest of the bytes.
     pub digest: Digest,
     /// Reason for the failure.
-    pub reason: Box<Unfit>,
+    pub reason: Box<LoadErrorReason>,
 }
 
 /// Reason why a component can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
+pub enum LoadErrorReason {
     /// The bytes do not start with the magic number of WebAssembly.
     #[error("not WebAssembly{}", hint.map(|hint| format!(": {hint}")).unwrap_or_default())]
     NotWasm {
@@ -114,7 +114,7 @@ pub enum Unfit {
     Call(CallError),
 }
 
-impl Unfit {
+impl LoadErrorReason {
     /// Returns the reason, for conditions and metrics.
     pub fn reason(&self) -> UnfitReason {
         match self {
@@ -130,7 +130,7 @@ dask_operator_core::reasons! {
     /// Reason why a component can't be loaded.
     pub enum UnfitReason {
         /// It is no component that this host can run.
-        Unfit => "Unfit",
+        LoadErrorReason => "Unfit",
     } containing {
         /// Load on the host may be the cause, or a call failed.
         Failure(FailureReason),
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn load_on_the_host_does_not_make_a_component_unfit() {
         let call = |failure| {
-            Unfit::Call(CallError {
+            LoadErrorReason::Call(CallError {
                 component: "cluster".to_owned(),
                 digest: Digest::of(b""),
                 interface: "describe",
@@ -385,10 +385,13 @@ mod tests {
             (call(Failure::Deadline { limit }), "PluginDeadlineExceeded"),
             (call(Failure::Exhausted("full".into())), "HostExhausted"),
             (call(Failure::Missing), "Unfit"),
-            (Unfit::Late("late".into()), "PluginDeadlineExceeded"),
-            (Unfit::NoMemory("none".into()), "HostExhausted"),
-            (Unfit::NotCompiled("no compiler".into()), "HostExhausted"),
-            (Unfit::Compiler("it traps".into()), "Unfit"),
+            (LoadErrorReason::Late("late".into()), "PluginDeadlineExceeded"),
+            (LoadErrorReason::NoMemory("none".into()), "HostExhausted"),
+            (
+                LoadErrorReason::NotCompiled("no compiler".into()),
+                "HostExhausted",
+            ),
+            (LoadErrorReason::Compiler("it traps".into()), "Unfit"),
         ] {
             assert_eq!(unfit.reason().as_str(), expected, "{unfit}");
         }
@@ -396,7 +399,7 @@ mod tests {
 
     #[test]
     fn forbidden_imports_come_with_advice() {
-        let error = Unfit::ForbiddenImport {
+        let error = LoadErrorReason::ForbiddenImport {
             import: "wasi:cli/environment@0.2.3".to_owned(),
         };
         assert!(error.to_string().contains("--stub-wasi"), "{error}");

@@ -3,7 +3,7 @@
 //! The operator, its webhook and the command line share this crate. It implements
 //! the contract in `wit/` and does not depend on a Kubernetes client. It has no
 //! async code: calls block the calling thread, usually for microseconds and for
-//! [`Limits::deadline`] at most. [`until`] sets one deadline for several calls.
+//! [`CallLimits::deadline`] at most. [`until`] sets one deadline for several calls.
 //!
 //! ```no_run
 //! use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
@@ -19,7 +19,7 @@
 //!
 //! Each call creates a new store and a new instance from the pre-linked, compiled
 //! component ([`Component`]) and applies limits on memory, time and output
-//! ([`Limits`]). It returns the component's answer, or a [`CallError`] that names
+//! ([`CallLimits`]). It returns the component's answer, or a [`CallError`] that names
 //! the component and the failure. A component that misbehaves affects only its own
 //! call.
 
@@ -46,15 +46,15 @@ mod state;
 mod time;
 mod unsafe_ops;
 
-pub use compiler::{COMPILER_FAILED, Compiler};
-pub use compiling::{CompileLimits, Compiled, Compiling, ProcessLimits, compile_into_cache, compile_turn};
+pub use compiler::{COMPILER_FAILED, CompilerProgram};
+pub use compiling::{CompileLimits, Compiled, Compiling, ProcessLimits, compile_into_cache, compile_permit};
 pub use component::{Component, Description};
 pub use container::ContainerMemory;
 pub use dask_operator_core::digest::Digest;
-pub use engine::{Allocation, Cache, CompileTurn, Engine, EngineConfig};
-pub use error::{CallError, EngineError, Failure, FailureReason, LoadError, Unfit, UnfitReason};
+pub use engine::{Allocation, Cache, CompilePermit, Engine, EngineConfig};
+pub use error::{CallError, EngineError, Failure, FailureReason, LoadError, LoadErrorReason, UnfitReason};
 pub use interface::Interface;
-pub use limits::Limits;
+pub use limits::CallLimits;
 pub use observer::{CallObserver, CallReport};
 pub use shape::Shape;
 pub use time::{left, until};

@@ -6,7 +6,7 @@ use wasmtime::ResourceLimiter;
 
 /// Resource limits of one call. All resources are released when the call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct CallLimits {
     /// Total linear memory of the component's parts, in bytes. The size of the objects
     /// of an observation is added, so that this limit does not restrict their number:
     /// the objects of 1,000 pods are about 4 MB.
@@ -22,7 +22,7 @@ pub struct Limits {
     pub log_line: usize,
 }
 
-impl Default for Limits {
+impl Default for CallLimits {
     fn default() -> Self {
         Self {
             memory: 256 << 20,

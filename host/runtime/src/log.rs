@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dask_operator_core::text;
 
-use crate::Limits;
+use crate::CallLimits;
 use crate::contract::log::{Host, Level};
 
 /// Host implementation of a component's log during one call.
@@ -23,7 +23,7 @@ pub(crate) struct GuestLog {
 }
 
 impl GuestLog {
-    pub(crate) fn new(name: Arc<str>, limits: &Limits) -> Self {
+    pub(crate) fn new(name: Arc<str>, limits: &CallLimits) -> Self {
         Self {
             name,
             remaining: limits.log_lines,
@@ -77,9 +77,9 @@ mod tests {
 
     #[test]
     fn drops_lines_beyond_the_limit() {
-        let limits = Limits {
+        let limits = CallLimits {
             log_lines: 2,
-            ..Limits::default()
+            ..CallLimits::default()
         };
         let mut log = GuestLog::new("noisy".into(), &limits);
         for n in 0..5 {

@@ -8,7 +8,7 @@ thread_local! {
 }
 
 /// Runs `work` with the common deadline `end` for its calls of components on this thread. Each call gets its own
-/// [`deadline`](crate::Limits::deadline) or the remaining time, whichever is less. If the common deadline ends a call, the
+/// [`deadline`](crate::CallLimits::deadline) or the remaining time, whichever is less. If the common deadline ends a call, the
 /// component did not cause the failure: see [`Failure::is_of_component`](crate::Failure::is_of_component). The earlier
 /// deadline applies if such calls are nested.
 pub fn until<T>(end: Instant, work: impl FnOnce() -> T) -> T {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{good, observation};
 use dask_operator_runtime::{
-    Cache, CompileLimits, Compiled, Compiler, Compiling, Component, Engine, EngineConfig, Interface, Limits,
-    Unfit, compile_turn,
+    Cache, CallLimits, CompileLimits, Compiled, CompilerProgram, Compiling, Component, Engine, EngineConfig,
+    Interface, LoadErrorReason, compile_permit,
 };
 
 fn load(cache: &Path) -> Component {
@@ -18,7 +18,7 @@ fn load(cache: &Path) -> Component {
         ..EngineConfig::default()
     };
     let engine = Engine::new(config).expect("an engine");
-    let component = Component::load(&engine, "good", &good(), Limits::default()).expect("a component");
+    let component = Component::load(&engine, "good", &good(), CallLimits::default()).expect("a component");
     component
         .plan(Interface::Cluster, &observation())
         .expect("a call")
@@ -64,7 +64,7 @@ fn uses_artefacts_again_unless_they_are_damaged() {
 #[test]
 fn loads_without_a_cache() {
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
-    let component = Component::load(&engine, "good", &good(), Limits::default()).expect("a component");
+    let component = Component::load(&engine, "good", &good(), CallLimits::default()).expect("a component");
     assert!(matches!(component.compiled(), Compiled::Now(_)));
     let description = component.description();
     assert_eq!(
@@ -92,7 +92,7 @@ fn compiled_by(cache: &Path, program: &str, arguments: &[&str]) -> Engine {
     let config = EngineConfig {
         cache: Some(Cache {
             dir: cache.to_owned(),
-            compiler: Some(Compiler {
+            compiler: Some(CompilerProgram {
                 program: program.into(),
                 arguments: arguments.iter().map(Into::into).collect(),
                 memory: None,
@@ -111,7 +111,7 @@ fn load_with(cache: &Path, script: &str) -> Result<Component, String> {
 /// Loads the good component with a compiler that is a shell script, and with these settings.
 fn load_with_settings(cache: &Path, script: &str, compiling: &Compiling) -> Result<Component, String> {
     let engine = compiled_by(cache, "/bin/sh", &["-c", script]);
-    Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
+    Component::load_compiled(&engine, "good", &good(), CallLimits::default(), compiling)
         .map_err(|error| error.to_string())
 }
 
@@ -147,7 +147,7 @@ fn a_compiler_receives_its_limits_as_arguments() {
 fn components_of_tenants_are_never_compiled_in_this_process() {
     let of_tenant = Compiling::of_tenant("team-a");
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
-    let loaded = Component::load_compiled(&engine, "good", &good(), Limits::default(), &of_tenant);
+    let loaded = Component::load_compiled(&engine, "good", &good(), CallLimits::default(), &of_tenant);
     assert!(loaded.is_err_and(|error| error.to_string().contains("--cache-dir")));
 }
 
@@ -232,7 +232,7 @@ fn components_of_tenants_are_compiled_one_at_a_time() {
             let compiling = Compiling::of_tenant(owner);
             let engine = &engine;
             scope.spawn(move || {
-                Component::load_compiled(engine, "good", &good(), Limits::default(), &compiling)
+                Component::load_compiled(engine, "good", &good(), CallLimits::default(), &compiling)
                     .expect_err("it failed");
             });
         }
@@ -251,19 +251,19 @@ fn loading_with_a_compile_turn_does_not_wait() {
     );
     let wasm = good();
     let (one, other) = (Compiling::of_tenant("team-a"), Compiling::of_tenant("team-b"));
-    let turn = compile_turn(&engine, &wasm, &one);
+    let turn = compile_permit(&engine, &wasm, &one);
     assert!(turn.is_some());
     // A component without an owner needs no permit.
-    assert!(compile_turn(&engine, &wasm, &Compiling::default()).is_none());
+    assert!(compile_permit(&engine, &wasm, &Compiling::default()).is_none());
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| compile_turn(&engine, &wasm, &other).is_some());
+        let waits = scope.spawn(|| compile_permit(&engine, &wasm, &other).is_some());
         std::thread::sleep(Duration::from_millis(50));
         assert!(!waits.is_finished());
-        Component::load_in_turn(&engine, "good", &wasm, Limits::default(), &one, turn)
+        Component::load_with_permit(&engine, "good", &wasm, CallLimits::default(), &one, turn)
             .expect_err("it failed");
         assert!(waits.join().expect("the thread ends"), "the permit is released");
     });
-    assert!(compile_turn(&engine, &wasm, &one).is_some());
+    assert!(compile_permit(&engine, &wasm, &one).is_some());
 }
 
 /// A compilation in this process would have no resource limits. This holds for components with and without an owner.
@@ -282,7 +282,7 @@ fn never_compiles_in_this_process_if_a_compiler_is_configured() {
     ] {
         for compiling in [Compiling::default(), Compiling::of_tenant("team-a")] {
             let engine = compiled_by(&dir.path().join("cache"), program, &["-c", "cat >/dev/null"]);
-            let error = Component::load_compiled(&engine, "good", &good(), Limits::default(), &compiling)
+            let error = Component::load_compiled(&engine, "good", &good(), CallLimits::default(), &compiling)
                 .expect_err("nothing compiled");
             assert!(error.to_string().contains(expected), "{error}");
             assert_eq!(error.reason.reason().as_str(), "HostExhausted");
@@ -300,7 +300,7 @@ fn a_failed_compilation_is_not_repeated_for_any_tenant() {
     );
     let engine = compiled_by(&dir.path().join("cache"), "/bin/sh", &["-c", &script]);
     let failed = |compiling: &Compiling| {
-        Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
+        Component::load_compiled(&engine, "good", &good(), CallLimits::default(), compiling)
             .expect_err("it failed")
     };
     let message = |compiling: &Compiling| failed(compiling).to_string();
@@ -312,7 +312,7 @@ fn a_failed_compilation_is_not_repeated_for_any_tenant() {
         assert_eq!(begun(), 1);
     }
     let again = failed(&Compiling::of_tenant("team-a")).reason;
-    assert!(matches!(*again, Unfit::NotAgain(_)), "{again:?}");
+    assert!(matches!(*again, LoadErrorReason::NotAgain(_)), "{again:?}");
     for times in 2..4 {
         let message = message(&Compiling::default());
         assert!(

@@ -11,8 +11,8 @@ use dask_operator_runtime::contract::{
     ChildAction, ChildKey, Observation, ObservedKind, ObservedObject, Plan, ResourceKind,
 };
 use dask_operator_runtime::{
-    Allocation, CallError, CallObserver, CallReport, Component, Engine, EngineConfig, Failure, Interface,
-    Limits, until,
+    Allocation, CallError, CallLimits, CallObserver, CallReport, Component, Engine, EngineConfig, Failure,
+    Interface, until,
 };
 use rstest::rstest;
 
@@ -27,22 +27,22 @@ fn engine(allocation: Allocation) -> Engine {
 }
 
 /// Returns limits with a short deadline, for components that do not end.
-fn short() -> Limits {
-    Limits {
+fn short() -> CallLimits {
+    CallLimits {
         deadline: Duration::from_millis(200),
-        ..Limits::default()
+        ..CallLimits::default()
     }
 }
 
 /// Returns limits with a long deadline, so that tests pass on a busy machine.
-fn long() -> Limits {
-    Limits {
+fn long() -> CallLimits {
+    CallLimits {
         deadline: Duration::from_secs(60),
-        ..Limits::default()
+        ..CallLimits::default()
     }
 }
 
-fn limits_of(name: &str) -> Limits {
+fn limits_of(name: &str) -> CallLimits {
     if name.starts_with("endless") {
         short()
     } else {
@@ -131,7 +131,7 @@ fn several_calls_share_a_deadline() {
 fn the_memory_of_an_observation_is_added_to_the_limit(
     #[values(Allocation::OnDemand, Allocation::default())] allocation: Allocation,
 ) {
-    let limits = Limits {
+    let limits = CallLimits {
         memory: 4 * MIB,
         ..long()
     };

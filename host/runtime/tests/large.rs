@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dask_operator_components::WORKER_GROUP;
 use dask_operator_runtime::contract::{Observation, ObservedKind, ObservedObject, SchedulerState};
-use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
+use dask_operator_runtime::{CallLimits, Component, Engine, EngineConfig, Interface};
 use serde_json::json;
 
 /// Number of pods, a tenth of the maximum of a group.
@@ -46,11 +46,11 @@ fn worker(number: usize) -> ObservedObject {
 #[test]
 fn plans_a_tenth_of_the_largest_group_in_a_tenth_of_the_memory() {
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
-    let limits = Limits {
-        memory: Limits::default().memory / 10,
+    let limits = CallLimits {
+        memory: CallLimits::default().memory / 10,
         // The long deadline allows for a busy machine.
         deadline: Duration::from_secs(60),
-        ..Limits::default()
+        ..CallLimits::default()
     };
     let component =
         Component::load(&engine, "worker-group", WORKER_GROUP.bytes, limits).expect("the component");

@@ -7,23 +7,23 @@ use dask_operator_autoscaler::DefaultAutoscaler;
 use dask_operator_cluster::DefaultCluster;
 use dask_operator_components::{AUTOSCALER, CLUSTER, JOB, WORKER_GROUP};
 use dask_operator_core::parent::DaskKind;
-use dask_operator_evaluator::logic::{ComponentLogic, Failure, Logic, LogicPlugin, interface};
+use dask_operator_evaluator::logic::{ComponentLogic, LogicInterface, LogicPlugin, PluginFailure, interface};
 use dask_operator_evaluator::{AllowedKinds, ByKind, PluginSet};
 use dask_operator_job::DefaultJob;
 use dask_operator_plugin::{Autoscaler, Cluster, Job, WorkerGroup};
-use dask_operator_runtime::{Component, Engine, EngineConfig, Limits};
+use dask_operator_runtime::{CallLimits, Component, Engine, EngineConfig};
 use dask_operator_worker_group::DefaultWorkerGroup;
 use serde_json::Value;
 
 use crate::native::Native;
 
 /// The logic of the four kinds.
-pub type Logics = ByKind<Arc<dyn Logic>>;
+pub type Logics = ByKind<Arc<dyn LogicInterface>>;
 
 /// Returns the logic as native code.
 #[must_use]
 pub fn native() -> Logics {
-    ByKind::new(|kind| -> Arc<dyn Logic> {
+    ByKind::new(|kind| -> Arc<dyn LogicInterface> {
         match kind {
             DaskKind::Cluster => Arc::new(Native::<Cluster, DefaultCluster>::new()),
             DaskKind::WorkerGroup => Arc::new(Native::<WorkerGroup, DefaultWorkerGroup>::new()),
@@ -38,7 +38,7 @@ pub fn native() -> Logics {
 /// # Errors
 ///
 /// Returns an error if a component cannot be loaded.
-pub fn components() -> Result<Logics, Failure> {
+pub fn components() -> Result<Logics, PluginFailure> {
     let engine = Engine::new(EngineConfig::default())?;
     ByKind::try_new(|kind| {
         let embedded = match kind {
@@ -48,11 +48,11 @@ pub fn components() -> Result<Logics, Failure> {
             DaskKind::Autoscaler => &AUTOSCALER,
         };
         let source = "the default component";
-        let component = Component::load(&engine, source, embedded.bytes, Limits::default())?;
+        let component = Component::load(&engine, source, embedded.bytes, CallLimits::default())?;
         Ok(Arc::new(ComponentLogic {
             component,
             interface: interface(kind),
-        }) as Arc<dyn Logic>)
+        }) as Arc<dyn LogicInterface>)
     })
 }
 
@@ -61,7 +61,7 @@ pub fn components() -> Result<Logics, Failure> {
 /// # Errors
 ///
 /// Returns an error if the call for the kinds of the children fails.
-pub fn plugins(logics: &Logics, settings: &BTreeMap<String, Value>) -> Result<PluginSet, Failure> {
+pub fn plugins(logics: &Logics, settings: &BTreeMap<String, Value>) -> Result<PluginSet, PluginFailure> {
     let logic = ByKind::try_new(|kind| {
         let name = interface(kind).name();
         let settings = settings.get(name).map_or("{}".to_owned(), Value::to_string);

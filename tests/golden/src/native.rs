@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use dask_operator_evaluator::logic::{Failure, Logic};
+use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
 use dask_operator_plugin::{Logic as PluginLogic, contract as guest, export};
 use dask_operator_runtime::contract::{Answer, Error, Finding, Observation, Plan, ResourceKind};
 use serde::Serialize;
@@ -37,12 +37,12 @@ impl<I, P> fmt::Debug for Native<I, P> {
 /// # Errors
 ///
 /// Returns an error if the types of the two sides differ.
-pub fn across<T: DeserializeOwned>(value: &impl Serialize) -> Result<T, Failure> {
+pub fn across<T: DeserializeOwned>(value: &impl Serialize) -> Result<T, PluginFailure> {
     Ok(serde_json::from_value(serde_json::to_value(value)?)?)
 }
 
 /// Converts the answer of a guest function to the host's types.
-fn answer<T, U: DeserializeOwned>(answer: Result<T, guest::Error>) -> Result<Answer<U>, Failure>
+fn answer<T, U: DeserializeOwned>(answer: Result<T, guest::Error>) -> Result<Answer<U>, PluginFailure>
 where
     T: Serialize,
 {
@@ -52,20 +52,25 @@ where
     })
 }
 
-impl<I, P: PluginLogic<I>> Logic for Native<I, P> {
-    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure> {
+impl<I, P: PluginLogic<I>> LogicInterface for Native<I, P> {
+    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, PluginFailure> {
         across(&export::child_kinds::<I, P>(settings))
     }
 
-    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, PluginFailure> {
         answer(export::default::<I, P>(object, settings))
     }
 
-    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(
+        &self,
+        object: &str,
+        old: Option<&str>,
+        settings: &str,
+    ) -> Result<Vec<Finding>, PluginFailure> {
         across(&export::validate::<I, P>(object, old, settings))
     }
 
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         answer(export::plan::<I, P>(&across(observation)?))
     }
 }

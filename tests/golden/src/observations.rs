@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_plugin::contract::{SchedulerFacts, SchedulerWorker, Timestamp};
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::time;
@@ -76,7 +76,7 @@ impl ObservationFile {
     /// # Errors
     ///
     /// Returns an error if the parent is not a Dask resource.
-    pub fn kind(&self) -> Result<DaskKind, Failure> {
+    pub fn kind(&self) -> Result<DaskKind, PluginFailure> {
         let kind = self.parent["kind"].as_str().unwrap_or_default();
         DaskKind::from_kind(kind).ok_or_else(|| format!("{kind:?} is not a Dask resource").into())
     }
@@ -86,7 +86,7 @@ impl ObservationFile {
     /// # Errors
     ///
     /// Returns an error if the types of the two sides of the contract differ.
-    pub fn observation(self, declared: Vec<ResourceKind>) -> Result<Observation, Failure> {
+    pub fn observation(self, declared: Vec<ResourceKind>) -> Result<Observation, PluginFailure> {
         let mut scenario = Scenario::of_value(self.parent)
             .settings(&Value::Object(self.settings))
             .after(self.now * 1000);
@@ -105,7 +105,7 @@ impl ObservationFile {
         }
         let mut all: Vec<_> = scenario.observed();
         all.sort_by(|a, b| a.key.name.cmp(&b.key.name));
-        let of = |kind: ResourceKind| -> Result<ObservedKind, Failure> {
+        let of = |kind: ResourceKind| -> Result<ObservedKind, PluginFailure> {
             let is = |key: &dask_operator_plugin::contract::ChildKey| {
                 key.kind == kind.kind && key.api_version == kind.api_version
             };
@@ -200,7 +200,7 @@ impl Worker {
 /// # Errors
 ///
 /// Returns an error if an object in the plan is not valid JSON.
-pub fn text(answer: &Answer<Plan>) -> Result<String, Failure> {
+pub fn text(answer: &Answer<Plan>) -> Result<String, PluginFailure> {
     let value = match answer {
         Ok(plan) => plan_value(plan)?,
         Err(Error::Failed(text)) => json!({"failed": text}),
@@ -219,7 +219,7 @@ pub fn text(answer: &Answer<Plan>) -> Result<String, Failure> {
     Ok(serde_saphyr::to_string(&value)?)
 }
 
-fn plan_value(plan: &Plan) -> Result<Value, Failure> {
+fn plan_value(plan: &Plan) -> Result<Value, PluginFailure> {
     let mut value = json!({
         "children": plan.children.iter().map(|child| child_value(&child.key, &child.action)).collect::<Result<Vec<_>, _>>()?,
         "status": serde_json::from_str::<Value>(&plan.status)?,
@@ -260,7 +260,7 @@ fn plan_value(plan: &Plan) -> Result<Value, Failure> {
     Ok(value)
 }
 
-fn child_value(key: &ChildKey, action: &ChildAction) -> Result<Value, Failure> {
+fn child_value(key: &ChildKey, action: &ChildAction) -> Result<Value, PluginFailure> {
     let name = format!("{} {}", key.kind, key.name);
     Ok(match action {
         ChildAction::Keep => json!(format!("keep {name}")),

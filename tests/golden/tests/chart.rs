@@ -2,7 +2,7 @@
 
 use dask_operator_components::ALL;
 use dask_operator_golden_tests::files;
-use dask_operator_runtime::{Component, Engine, EngineConfig, Limits};
+use dask_operator_runtime::{CallLimits, Component, Engine, EngineConfig};
 use serde_json::{Map, Value, json};
 
 /// Reads the chart's schema of values.
@@ -51,8 +51,8 @@ fn values_schema_has_the_settings_of_the_default_components() {
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
     for embedded in ALL {
         let kind = embedded.name;
-        let component =
-            Component::load(&engine, kind, embedded.bytes, Limits::default()).expect("the component loads");
+        let component = Component::load(&engine, kind, embedded.bytes, CallLimits::default())
+            .expect("the component loads");
         let settings: Value =
             serde_json::from_str(&component.description().settings_schema).expect("a schema");
         let properties: Map<String, Value> = settings["properties"]

@@ -7,7 +7,7 @@ use dask_operator_plugin_build::Build;
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Operation, ResourceKind, Verdict,
 };
-use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
+use dask_operator_runtime::{CallLimits, Component, Engine, EngineConfig, Interface};
 use serde_json::{Value, json};
 
 /// Builds and loads an example. The target folder is shared with other tests, so that the standard library is compiled once.
@@ -29,7 +29,7 @@ fn example(name: &str) -> Component {
         built.imports
     );
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
-    Component::load(&engine, name, &built.bytes, Limits::default()).expect("the component loads")
+    Component::load(&engine, name, &built.bytes, CallLimits::default()).expect("the component loads")
 }
 
 fn admit(component: &Component, object: &Value, settings: &Value) -> AdmissionResponse {

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use dask_operator_core::digest::Digest;
 use dask_operator_plugin_build::interfaces;
-use dask_operator_runtime::{Component, Limits};
+use dask_operator_runtime::{CallLimits, Component};
 use serde_json::{Value, json};
 
 use super::{CommandResult, Streams, size};
@@ -40,7 +40,7 @@ pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> CommandResul
     let bytes = args.registry.bytes(&args.source, streams.stdin)?;
     let seen = interfaces(&bytes).unwrap_or_default();
     let engine = engine()?;
-    let loaded = Component::load(&engine, &args.source, &bytes, Limits::default());
+    let loaded = Component::load(&engine, &args.source, &bytes, CallLimits::default());
     let about = json!({
         "digest": Digest::of(&bytes).to_string(),
         "size": bytes.len(),

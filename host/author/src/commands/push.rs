@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use dask_operator_core::digest::Digest;
 use dask_operator_plugin_build::interfaces;
-use dask_operator_runtime::{Component, Limits};
-use dask_operator_sources::oci::About;
+use dask_operator_runtime::{CallLimits, Component};
+use dask_operator_sources::oci::ImageMetadata;
 
 use super::{CommandResult, Streams};
 use crate::registry::{RegistryArgs, read};
@@ -33,11 +33,11 @@ pub(super) fn run(args: &PushArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = read(&args.file)?;
     let engine = engine()?;
     let origin = args.file.display().to_string();
-    let component = Component::load(&engine, &origin, &bytes, Limits::default()).map_err(Box::new)?;
+    let component = Component::load(&engine, &origin, &bytes, CallLimits::default()).map_err(Box::new)?;
     let description = component.description();
     let seen = interfaces(&bytes).unwrap_or_default();
     let annotation = |name: &str, value: &str| (format!("org.opencontainers.image.{name}"), value.to_owned());
-    let about = About {
+    let about = ImageMetadata {
         exports: seen.exports,
         imports: seen.imports,
         annotations: BTreeMap::from([

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dask_operator_components::load::AllowedKindArgs;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_render::documents::{self, Document};
 use dask_operator_render::render::Level;
 use dask_operator_runtime::contract::{Observation, Operation, Plan};
@@ -280,8 +280,8 @@ fn title(object: &Value) -> String {
 
 /// Writes a plan, and the differences that the plugin makes. Returns false if the plan is refused.
 fn plans(
-    with: Result<Planned, Failure>,
-    without: Result<Planned, Failure>,
+    with: Result<Planned, PluginFailure>,
+    without: Result<Planned, PluginFailure>,
     streams: &mut Streams<'_>,
 ) -> CommandResult {
     let with = with.map_err(|failure| AuthorError::Usage(failure.to_string()))?;

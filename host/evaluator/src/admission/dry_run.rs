@@ -9,7 +9,7 @@ use dask_operator_runtime::contract::{Observation, ObservedKind, SchedulerState,
 use serde_json::{Value, json};
 
 use super::object::{self, Object};
-use super::{Outcome, Request, Said, forgive, logic_failed};
+use super::{AdmissionFinding, AdmissionOutcome, Request, forgive, logic_failed};
 use crate::Evaluator;
 use crate::convert;
 use crate::fields::FIELDS;
@@ -29,7 +29,7 @@ pub(super) fn check(
     evaluator: &Evaluator,
     request: &Request<'_>,
     object: &Object<'_>,
-    outcome: &mut Outcome,
+    outcome: &mut AdmissionOutcome,
     now: Timestamp,
 ) {
     let mut unknown = strictly(
@@ -54,7 +54,7 @@ fn check_plan(
     evaluator: &Evaluator,
     request: &Request<'_>,
     object: &Object<'_>,
-    outcome: &mut Outcome,
+    outcome: &mut AdmissionOutcome,
     now: Timestamp,
 ) {
     let stored = as_stored(object.value());
@@ -83,7 +83,7 @@ fn check_plan(
     let error = match evaluator.plan(&parent, &observation, Some(MAX_PLAN_BYTES)) {
         Ok(evaluated) => {
             for remark in evaluated.remarks {
-                outcome.report(Said::new(&remark.title, "", remark.message));
+                outcome.report(AdmissionFinding::new(&remark.title, "", remark.message));
             }
             return;
         }
@@ -98,7 +98,7 @@ fn check_plan(
                 "what would be made of it takes {} MiB of memory, and is not tried",
                 bytes >> 20
             );
-            outcome.warn(Said::new("", "", message));
+            outcome.warn(AdmissionFinding::new("", "", message));
         }
         PlanError::Refused { by, refusal } => add_violations(&by, refusal, outcome),
         PlanError::Review(error @ ReviewError::Refused { .. }) => outcome.refuse(review_refusal(&error)),
@@ -107,7 +107,7 @@ fn check_plan(
 }
 
 /// Adds the rules that a plan violates. `by` names the plugins that made it.
-fn add_violations(by: &str, refusal: Refusal, outcome: &mut Outcome) {
+fn add_violations(by: &str, refusal: Refusal, outcome: &mut AdmissionOutcome) {
     outcome.refuse_more(refusal.more);
     for violation in refusal.violations {
         let child = violation
@@ -118,17 +118,17 @@ fn add_violations(by: &str, refusal: Refusal, outcome: &mut Outcome) {
             "what the component {by} makes of it would be refused: {child}{}: {}",
             violation.field, violation.message
         );
-        outcome.refuse(Said::new("", "", message));
+        outcome.refuse(AdmissionFinding::new("", "", message));
     }
 }
 
 /// Returns the refusal for an error of the policies' review.
-fn review_refusal(error: &ReviewError) -> Said {
+fn review_refusal(error: &ReviewError) -> AdmissionFinding {
     let (ReviewError::Refused { title, .. }
     | ReviewError::Undecided { title, .. }
     | ReviewError::Overreached { title, .. }
     | ReviewError::Failed { title, .. }) = error;
-    Said::new(
+    AdmissionFinding::new(
         title,
         "",
         format!("what would be made of it would be refused: {error}"),

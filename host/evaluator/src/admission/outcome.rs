@@ -18,7 +18,7 @@ const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// A finding about an object, by a plugin or by the host. The text is always a single line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct AdmissionFinding {
     /// The policy that reported the finding; empty for the logic plugin of the kind and for the host.
     pub policy: String,
     /// The path of the field, such as `spec.worker.replicas`; empty for the whole object.
@@ -27,7 +27,7 @@ pub struct Said {
     pub message: String,
 }
 
-impl Said {
+impl AdmissionFinding {
     /// Creates a finding with `message` about `field`. `policy` is empty for the logic plugin of the kind. Long texts are
     /// shortened.
     #[must_use]
@@ -43,7 +43,7 @@ impl Said {
 }
 
 /// Formats a finding as `policy NAME: FIELD: MESSAGE`.
-impl fmt::Display for Said {
+impl fmt::Display for AdmissionFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.policy.is_empty() {
             write!(f, "policy {}: ", self.policy)?;
@@ -57,17 +57,17 @@ impl fmt::Display for Said {
 
 /// Result of an admission request.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
+pub struct AdmissionOutcome {
     /// The changed object, which replaces the one in the request; `None` if nothing changed.
     pub changed: Option<Value>,
     /// The reasons for the refusal; empty if the request is allowed.
-    pub refusals: Vec<Said>,
+    pub refusals: Vec<AdmissionFinding>,
     /// Number of refusals by plugins that could not decide.
     pub undecided: usize,
     /// Warnings for the author.
-    pub warnings: Vec<Said>,
+    pub warnings: Vec<AdmissionFinding>,
     /// Refusals and changes by policies in monitor mode, which have no effect.
-    pub reports: Vec<Said>,
+    pub reports: Vec<AdmissionFinding>,
     /// Numbers of further entries that are not stored.
     pub left_out: LeftOut,
 }
@@ -81,7 +81,7 @@ pub struct LeftOut {
     pub notices: usize,
 }
 
-impl Outcome {
+impl AdmissionOutcome {
     /// Returns true if the request is allowed.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
@@ -122,23 +122,23 @@ impl Outcome {
     }
 
     /// Adds a refusal.
-    pub(super) fn refuse(&mut self, entry: Said) {
+    pub(super) fn refuse(&mut self, entry: AdmissionFinding) {
         add(&mut self.refusals, &mut self.left_out.refusals, entry);
     }
 
     /// Adds a refusal by a plugin that could not decide.
-    pub(super) fn refuse_undecided(&mut self, entry: Said) {
+    pub(super) fn refuse_undecided(&mut self, entry: AdmissionFinding) {
         self.undecided += 1;
         self.refuse(entry);
     }
 
     /// Adds a warning.
-    pub(super) fn warn(&mut self, entry: Said) {
+    pub(super) fn warn(&mut self, entry: AdmissionFinding) {
         add(&mut self.warnings, &mut self.left_out.notices, entry);
     }
 
     /// Adds a report of a policy in monitor mode.
-    pub(super) fn report(&mut self, entry: Said) {
+    pub(super) fn report(&mut self, entry: AdmissionFinding) {
         add(&mut self.reports, &mut self.left_out.notices, entry);
     }
 
@@ -150,7 +150,7 @@ impl Outcome {
     /// Adds findings of the logic plugin or the host: errors as refusals, others as warnings.
     pub(super) fn add_findings(&mut self, findings: Vec<Finding>) {
         for finding in findings {
-            let entry = Said::new("", &finding.field, finding.message);
+            let entry = AdmissionFinding::new("", &finding.field, finding.message);
             match finding.severity {
                 Severity::Error => self.refuse(entry),
                 Severity::Mistake | Severity::Warning => self.warn(entry),
@@ -177,7 +177,7 @@ impl Outcome {
 }
 
 /// Adds an entry to `entries`, or counts it in `left_out` if there are too many.
-fn add(entries: &mut Vec<Said>, left_out: &mut usize, entry: Said) {
+fn add(entries: &mut Vec<AdmissionFinding>, left_out: &mut usize, entry: AdmissionFinding) {
     if entries.len() < MAX_ENTRIES {
         entries.push(entry);
     } else {
@@ -185,7 +185,7 @@ fn add(entries: &mut Vec<Said>, left_out: &mut usize, entry: Said) {
     }
 }
 
-fn texts(entries: &[Said]) -> Vec<String> {
+fn texts(entries: &[AdmissionFinding]) -> Vec<String> {
     entries.iter().map(ToString::to_string).collect()
 }
 
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_hundred_entries_are_listed_and_the_others_counted() {
-        let mut outcome = Outcome::default();
+        let mut outcome = AdmissionOutcome::default();
         let of = |severity| (0..150).map(move |i| finding(severity, i.to_string()));
         outcome.add_findings(of(Severity::Warning).chain(of(Severity::Error)).collect());
         assert_eq!((outcome.refusals.len(), outcome.warnings.len()), (100, 100));
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_finding_is_a_single_line_of_limited_size() {
-        let entry = Said::new(
+        let entry = AdmissionFinding::new(
             "p",
             "spec.a\nb",
             format!("one\ntwo{}", "x".repeat(MAX_MESSAGE_BYTES)),

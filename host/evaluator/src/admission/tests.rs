@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::AllowedKinds;
-use crate::logic::{Logic, LogicPlugin, PluginOwner};
-use crate::policy::Rules;
+use crate::logic::{LogicInterface, LogicPlugin, PluginOwner};
+use crate::policy::PolicyInterface;
 
 mod policies;
 
@@ -22,12 +22,12 @@ mod policies;
 /// fails; `spec.rename` changes the name; `spec.child` is the name of the only child.
 struct TestLogic;
 
-impl Logic for TestLogic {
-    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, Failure> {
+impl LogicInterface for TestLogic {
+    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, PluginFailure> {
         Ok(Vec::new())
     }
 
-    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
         let mut object: Value = serde_json::from_str(object)?;
         if object["spec"]["trap"] == "default" {
             return Err("it trapped".into());
@@ -41,7 +41,7 @@ impl Logic for TestLogic {
         Ok(Ok(object.to_string()))
     }
 
-    fn validate(&self, object: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(&self, object: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
         let object: Value = serde_json::from_str(object)?;
         if object["spec"]["trap"] == "validate" {
             return Err("it trapped".into());
@@ -62,7 +62,7 @@ impl Logic for TestLogic {
         })
     }
 
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         let parent: Value = serde_json::from_str(&observation.parent)?;
         if parent["spec"]["trap"] == "plan" {
             return Err("it trapped".into());
@@ -90,23 +90,23 @@ impl Logic for TestLogic {
 }
 
 /// Failure of a call for which earlier calls left no time.
-fn late() -> Failure {
+fn late() -> PluginFailure {
     failure(CallFailure::NoTime { left: Duration::ZERO })
 }
 
 /// Failure of a call that exceeded its deadline.
-fn overdue() -> Failure {
+fn overdue() -> PluginFailure {
     failure(CallFailure::Deadline {
         limit: Duration::ZERO,
     })
 }
 
 /// Failure of a call that exceeded its memory limit.
-fn exceeds() -> Failure {
+fn exceeds() -> PluginFailure {
     failure(CallFailure::Memory { limit: 1 << 20 })
 }
 
-fn failure(cause: CallFailure) -> Failure {
+fn failure(cause: CallFailure) -> PluginFailure {
     Box::new(CallError {
         component: "p".into(),
         digest: Digest::of(b""),
@@ -127,8 +127,8 @@ enum Rule {
     Exceeds,
 }
 
-impl Rules for Rule {
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Rule {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         let object: Value = serde_json::from_str(&request.object)?;
         let verdict = match self {
             Self::Trap => return Err("it trapped".into()),
@@ -149,7 +149,7 @@ impl Rules for Rule {
         }))
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Ok(Ok(Review::Allow))
     }
 }
@@ -161,7 +161,7 @@ fn evaluator(policies: &[(Rule, Mode)]) -> Evaluator {
         .iter()
         .map(|(version, kind)| plan::ResourceKind::new(*version, *kind))
         .collect();
-    let policy = |(rule, mode): &(Rule, Mode)| Policy {
+    let policy = |(rule, mode): &(Rule, Mode)| PolicyPlugin {
         title: "p".into(),
         settings: "{}".into(),
         mode: *mode,
@@ -277,7 +277,7 @@ fn the_outcome_has_a_changed_object_only_if_it_differs() {
         (Rule::Patch(patch), Mode::Protect)
     });
     let there_and_back = mutate(&evaluator(&patches), &create(&self::object(json!({"size": 1}))));
-    assert_eq!(there_and_back, Outcome::default());
+    assert_eq!(there_and_back, AdmissionOutcome::default());
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn existing_objects_can_be_labelled_despite_earlier_errors() {
     let policies = [(Rule::Trap, Mode::Protect)];
     assert_eq!(
         mutate(&evaluator(&policies), &update(&old, &labelled)),
-        Outcome::default()
+        AdmissionOutcome::default()
     );
     labelled["metadata"]["labels"] = json!({"a": "b"});
     let outcome = mutate(&evaluator(&policies), &update(&old, &labelled));

@@ -4,8 +4,8 @@ use dask_operator_core::gate::Refusal;
 use dask_operator_runtime::contract::Finding;
 use thiserror::Error;
 
-use crate::findings::sentences;
-use crate::logic::Failure;
+use crate::findings::to_text;
+use crate::logic::PluginFailure;
 use crate::review::ReviewError;
 
 /// Reason why there is no plan. Nothing is written.
@@ -17,10 +17,10 @@ pub enum PlanError {
         /// Name of the plugin.
         title: String,
         /// The error of the call.
-        failure: Failure,
+        failure: PluginFailure,
     },
     /// The logic plugin found errors in the resource.
-    #[error("{}", sentences(.0))]
+    #[error("{}", to_text(.0))]
     Invalid(Vec<Finding>),
     /// The logic plugin reported that it can't plan.
     #[error("{title}: {message}")]

@@ -14,27 +14,27 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::AllowedKinds;
-use crate::logic::{Failure, Logic, LogicPlugin, PluginOwner};
-use crate::policy::{Mode, Policy, Rules};
+use crate::logic::{LogicInterface, LogicPlugin, PluginFailure, PluginOwner};
+use crate::policy::{Mode, PolicyInterface, PolicyPlugin};
 use crate::review::ReviewError;
 
 /// Logic that returns this plan.
-struct Fixed(fn() -> Result<Answer<Plan>, Failure>);
+struct Fixed(fn() -> Result<Answer<Plan>, PluginFailure>);
 
-impl Logic for Fixed {
-    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+impl LogicInterface for Fixed {
+    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
         Err("not called".into())
     }
 
-    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
         Err("not called".into())
     }
 
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
         Err("not called".into())
     }
 
-    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         (self.0)()
     }
 }
@@ -42,12 +42,12 @@ impl Logic for Fixed {
 /// Policy with this review, which counts its calls.
 struct Reviews(fn(&ReviewRequest) -> Review, Arc<AtomicUsize>);
 
-impl Rules for Reviews {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Reviews {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         Err("not called".into())
     }
 
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         self.1.fetch_add(1, Ordering::Relaxed);
         Ok(Ok((self.0)(request)))
     }
@@ -65,18 +65,18 @@ fn child(kind: &str, name: &str, cluster: &str) -> DesiredChild {
     }
 }
 
-fn with(children: Vec<DesiredChild>) -> Result<Answer<Plan>, Failure> {
+fn with(children: Vec<DesiredChild>) -> Result<Answer<Plan>, PluginFailure> {
     Ok(Ok(Plan {
         children,
         ..Plan::default()
     }))
 }
 
-fn one_pod() -> Result<Answer<Plan>, Failure> {
+fn one_pod() -> Result<Answer<Plan>, PluginFailure> {
     with(vec![child("Pod", "c-scheduler", "c")])
 }
 
-fn evaluator(plan: fn() -> Result<Answer<Plan>, Failure>) -> Evaluator {
+fn evaluator(plan: fn() -> Result<Answer<Plan>, PluginFailure>) -> Evaluator {
     Evaluator {
         logic: Arc::new(LogicPlugin {
             title: "logic".into(),
@@ -95,12 +95,12 @@ fn evaluator(plan: fn() -> Result<Answer<Plan>, Failure>) -> Evaluator {
 
 /// Returns the evaluator with a policy, and the number of the policy's calls.
 fn reviewed(
-    plan: fn() -> Result<Answer<Plan>, Failure>,
+    plan: fn() -> Result<Answer<Plan>, PluginFailure>,
     mode: Mode,
     review: fn(&ReviewRequest) -> Review,
 ) -> (Evaluator, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
-    let policy = Policy {
+    let policy = PolicyPlugin {
         title: "policy".into(),
         settings: "{}".into(),
         mode,
@@ -151,16 +151,16 @@ fn object(api_version: &str, kind: &str, name: &str) -> ObservedObject {
     }
 }
 
-fn planned(evaluator: &Evaluator, children: &[&str]) -> Result<Evaluated, PlanError> {
+fn planned(evaluator: &Evaluator, children: &[&str]) -> Result<EvaluatedPlan, PlanError> {
     let parent = Parent::from_object(&cluster()).expect("a parent");
     evaluator.plan(&parent, &observation(children), None)
 }
 
-fn trap() -> Result<Answer<Plan>, Failure> {
+fn trap() -> Result<Answer<Plan>, PluginFailure> {
     Err("it trapped".into())
 }
 
-fn invalid() -> Result<Answer<Plan>, Failure> {
+fn invalid() -> Result<Answer<Plan>, PluginFailure> {
     Ok(Err(Error::Invalid(vec![Finding {
         severity: Severity::Error,
         field: "spec.size".into(),
@@ -168,19 +168,19 @@ fn invalid() -> Result<Answer<Plan>, Failure> {
     }])))
 }
 
-fn gave_up() -> Result<Answer<Plan>, Failure> {
+fn gave_up() -> Result<Answer<Plan>, PluginFailure> {
     Ok(Err(Error::Failed("there is no quorum".into())))
 }
 
-fn other_cluster() -> Result<Answer<Plan>, Failure> {
+fn other_cluster() -> Result<Answer<Plan>, PluginFailure> {
     with(vec![child("Pod", "c-scheduler", "other")])
 }
 
-fn secret() -> Result<Answer<Plan>, Failure> {
+fn secret() -> Result<Answer<Plan>, PluginFailure> {
     with(vec![child("Secret", "s", "c")])
 }
 
-fn host_condition() -> Result<Answer<Plan>, Failure> {
+fn host_condition() -> Result<Answer<Plan>, PluginFailure> {
     Ok(Ok(Plan {
         conditions: vec![Condition {
             type_: HostCondition::PluginFailed.as_str().into(),
@@ -203,7 +203,7 @@ fn host_condition() -> Result<Answer<Plan>, Failure> {
 #[case::undeclared(secret, "logic: Secret s, kind: ")]
 #[case::host_condition(host_condition, "logic: plan, conditions")]
 fn plans_are_refused_with_the_reason(
-    #[case] plan: fn() -> Result<Answer<Plan>, Failure>,
+    #[case] plan: fn() -> Result<Answer<Plan>, PluginFailure>,
     #[case] expected: &str,
 ) {
     let error = planned(&evaluator(plan), &[])

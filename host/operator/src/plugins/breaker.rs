@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dask_operator_api::{OnFailure, PluginMode};
-use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::logic::PluginFailure;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -143,7 +143,7 @@ impl CircuitBreaker {
     }
 
     /// Counts a failed call about `object` (JSON).
-    pub(super) fn record_failure(&self, object: &str, failure: &Failure, now: Instant) {
+    pub(super) fn record_failure(&self, object: &str, failure: &PluginFailure, now: Instant) {
         let (object, namespace) = identity(object);
         let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
         streak.failures += 1;

@@ -7,7 +7,7 @@ use dask_operator_api::PluginSource;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::logic::LogicPlugin;
-use dask_operator_evaluator::policy::Policy;
+use dask_operator_evaluator::policy::PolicyPlugin;
 use dask_operator_runtime::Component;
 
 use crate::key::PluginId;
@@ -31,7 +31,7 @@ pub(crate) struct Catalog {
     /// Logic of each kind for resources to which no plugin with logic applies.
     defaults: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
     /// Policies from the command line. They apply to all resources and are called last.
-    policies: Vec<Arc<Policy>>,
+    policies: Vec<Arc<PolicyPlugin>>,
     /// Components of the default logic.
     components: Vec<Component>,
     entries: Vec<Entry>,
@@ -46,7 +46,7 @@ impl Catalog {
     #[must_use]
     pub(crate) fn new(
         defaults: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
-        policies: Vec<Arc<Policy>>,
+        policies: Vec<Arc<PolicyPlugin>>,
     ) -> Self {
         Self {
             defaults,
@@ -131,7 +131,7 @@ impl Catalog {
     /// # Errors
     ///
     /// Returns an error if a policy that was active can't be used now, or if it is not known yet which ones apply.
-    pub(crate) fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
+    pub(crate) fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<PolicyPlugin>>, PluginError> {
         self.policies_or(subject, Err)
     }
 
@@ -145,7 +145,7 @@ impl Catalog {
     pub(crate) fn at_admission(
         &self,
         subject: &Subject<'_>,
-    ) -> Result<(Arc<LogicPlugin>, Vec<Arc<Policy>>), PluginError> {
+    ) -> Result<(Arc<LogicPlugin>, Vec<Arc<PolicyPlugin>>), PluginError> {
         let logic = match self.logic(subject) {
             Err(error) if !error.reason.is_unknown() => unavailable::logic(error),
             logic => logic?,
@@ -158,8 +158,8 @@ impl Catalog {
     fn policies_or(
         &self,
         subject: &Subject<'_>,
-        held: impl Fn(PluginError) -> Result<Arc<Policy>, PluginError>,
-    ) -> Result<Vec<Arc<Policy>>, PluginError> {
+        held: impl Fn(PluginError) -> Result<Arc<PolicyPlugin>, PluginError>,
+    ) -> Result<Vec<Arc<PolicyPlugin>>, PluginError> {
         self.check_known(subject)?;
         let namespace = self.namespaces.get(subject.namespace);
         let mut policies = Vec::new();
@@ -180,7 +180,7 @@ impl Catalog {
 
     /// Returns whether a policy is one of the cluster or of the command line, and not of a namespace.
     #[must_use]
-    pub(crate) fn is_of_cluster(&self, policy: &Arc<Policy>) -> bool {
+    pub(crate) fn is_of_cluster(&self, policy: &Arc<PolicyPlugin>) -> bool {
         let of_cluster = self.entries.iter().filter(|entry| entry.id.namespace.is_none());
         let in_force = of_cluster.filter_map(|entry| entry.policy.as_ref()?.as_ref().ok());
         self.policies

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dask_operator_api::PluginSource;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_evaluator::logic::LogicPlugin;
-use dask_operator_evaluator::policy::{Mode, Policy};
+use dask_operator_evaluator::policy::{Mode, PolicyPlugin};
 use dask_operator_runtime::Component;
 use kube::core::{Selector, SelectorExt};
 
@@ -63,7 +63,7 @@ pub(crate) struct Entry {
     /// that kind are blocked.
     pub(crate) logic: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
     /// Policy of the plugin. A policy that was active and can't be used now is an error: resources in its scope are blocked.
-    pub(crate) policy: Option<Result<Arc<Policy>, PluginError>>,
+    pub(crate) policy: Option<Result<Arc<PolicyPlugin>, PluginError>>,
     /// Component of the plugin; `None` if it can't be used now.
     pub(crate) loaded: Option<LoadedComponent>,
 }
@@ -114,7 +114,7 @@ impl Entry {
 
     /// Returns whether the policy forbids nothing and only reports what it would forbid.
     pub(super) fn only_monitors(&self) -> bool {
-        let monitors = |policy: &Result<Arc<Policy>, PluginError>| {
+        let monitors = |policy: &Result<Arc<PolicyPlugin>, PluginError>| {
             policy.as_ref().is_ok_and(|policy| policy.mode == Mode::Monitor)
         };
         self.policy.as_ref().is_some_and(monitors)

@@ -2,7 +2,7 @@
 
 use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_evaluator::logic::Failure;
-use dask_operator_runtime::{CallError, FailureReason, LoadError, Unfit, UnfitReason};
+use dask_operator_runtime::{CallError, FailureReason, LoadError, LoadErrorReason, UnfitReason};
 use dask_operator_sources::{SourceError, SourceReason};
 use thiserror::Error;
 
@@ -155,7 +155,7 @@ impl LoadFailure {
 impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         Self {
-            is_repetition: matches!(*error.reason, Unfit::NotAgain(_)),
+            is_repetition: matches!(*error.reason, LoadErrorReason::NotAgain(_)),
             ..Self::new(error.reason.reason(), error.to_string())
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dask_operator_api::PluginLimits;
 use dask_operator_core::quantity::Quantity;
-use dask_operator_runtime::Limits;
+use dask_operator_runtime::CallLimits;
 
 use crate::plugins::error::{LoadFailure, LoadReason};
 
@@ -15,7 +15,7 @@ pub(super) fn bytes(text: &str) -> Option<usize> {
 }
 
 /// Returns the limits of a call: those that the resource requests, and never more than `most`.
-pub(super) fn limits(wanted: Option<&PluginLimits>, most: &Limits) -> Result<Limits, LoadFailure> {
+pub(super) fn limits(wanted: Option<&PluginLimits>, most: &CallLimits) -> Result<CallLimits, LoadFailure> {
     let Some(wanted) = wanted else {
         return Ok(*most);
     };
@@ -29,7 +29,7 @@ pub(super) fn limits(wanted: Option<&PluginLimits>, most: &Limits) -> Result<Lim
         }),
     };
     let time = wanted.milliseconds.and_then(|time| u64::try_from(time).ok());
-    Ok(Limits {
+    Ok(CallLimits {
         memory: size("memory", wanted.memory.as_ref(), most.memory)?,
         output: size("output", wanted.output.as_ref(), most.output)?,
         deadline: time.map_or(most.deadline, |time| {
@@ -40,7 +40,7 @@ pub(super) fn limits(wanted: Option<&PluginLimits>, most: &Limits) -> Result<Lim
 }
 
 /// Returns the fields that exceed the operator's limits, each with a message.
-pub(super) fn beyond(wanted: Option<&PluginLimits>, most: &Limits) -> Vec<(String, String)> {
+pub(super) fn beyond(wanted: Option<&PluginLimits>, most: &CallLimits) -> Vec<(String, String)> {
     let Some(wanted) = wanted else {
         return Vec::new();
     };
@@ -79,7 +79,7 @@ mod tests {
             milliseconds: Some(milliseconds),
             output: None,
         };
-        let beyond = |wanted: Option<&PluginLimits>| beyond(wanted, &Limits::default());
+        let beyond = |wanted: Option<&PluginLimits>| beyond(wanted, &CallLimits::default());
         assert!(beyond(None).is_empty());
         assert!(beyond(Some(&limits("256Mi", 5000))).is_empty());
         let said = beyond(Some(&limits("1Gi", 10_000)));
@@ -91,18 +91,18 @@ mod tests {
         );
     }
 
-    fn wanted(memory: Option<&str>, milliseconds: Option<i64>) -> Result<Limits, LoadFailure> {
+    fn wanted(memory: Option<&str>, milliseconds: Option<i64>) -> Result<CallLimits, LoadFailure> {
         let wanted = PluginLimits {
             memory: memory.map(str::to_owned),
             milliseconds,
             output: None,
         };
-        limits(Some(&wanted), &Limits::default())
+        limits(Some(&wanted), &CallLimits::default())
     }
 
     #[test]
     fn limits_never_exceed_the_maximum() -> Result<(), LoadFailure> {
-        let usual = Limits::default();
+        let usual = CallLimits::default();
         assert_eq!(wanted(None, None)?, usual);
         assert_eq!(wanted(Some("64Mi"), Some(100))?.memory, 64 << 20);
         assert_eq!(

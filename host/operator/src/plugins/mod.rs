@@ -19,10 +19,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use dask_operator_evaluator::logic::{Failure, LogicPlugin, PluginOwner};
-use dask_operator_evaluator::plan::{PlanError, Unchecked};
-use dask_operator_evaluator::policy::Policy;
-use dask_operator_evaluator::review::{ReviewError, Reviewed, review};
+use dask_operator_evaluator::logic::{LogicPlugin, PluginFailure, PluginOwner};
+use dask_operator_evaluator::plan::{PlanError, UncheckedPlan};
+use dask_operator_evaluator::policy::PolicyPlugin;
+use dask_operator_evaluator::review::{ReviewError, ReviewedChildren, review};
 use dask_operator_evaluator::{AllowedKinds, Evaluator};
 use dask_operator_runtime::contract::{DesiredChild, Observation, Timestamp};
 use dask_operator_runtime::until;
@@ -137,7 +137,7 @@ impl Plugins {
         Ok(self.evaluator_of(logic, policies))
     }
 
-    fn evaluator_of(&self, logic: Arc<LogicPlugin>, policies: Vec<Arc<Policy>>) -> Evaluator {
+    fn evaluator_of(&self, logic: Arc<LogicPlugin>, policies: Vec<Arc<PolicyPlugin>>) -> Evaluator {
         Evaluator {
             logic,
             policies,
@@ -158,7 +158,7 @@ impl Plugins {
         owner: PluginOwner,
         weight: Weight,
         question: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, PluginFailure> {
         // A tenant's component must not delay other work.
         let weight = if owner == PluginOwner::Tenant {
             Weight::Heavy
@@ -185,7 +185,7 @@ impl Plugins {
         namespace: &str,
         weight: Weight,
         observation: Observation,
-    ) -> Result<Unchecked, PlanError> {
+    ) -> Result<UncheckedPlan, PlanError> {
         let owned = evaluator.clone();
         let plan = self
             .ask(namespace, evaluator.logic.owner, weight, move || {
@@ -208,19 +208,19 @@ impl Plugins {
     /// Returns an error if a policy refuses the children or gives no usable answer.
     pub(crate) async fn review(
         &self,
-        policies: Vec<Arc<Policy>>,
+        policies: Vec<Arc<PolicyPlugin>>,
         key: &ParentKey,
         weight: Weight,
         parent: Arc<str>,
         children: Vec<DesiredChild>,
         now: Timestamp,
-    ) -> Result<Reviewed, ReviewError> {
+    ) -> Result<ReviewedChildren, ReviewError> {
         let (catalog, kind) = (self.catalog(), key.kind);
         // A policy that is not active any more counts as one of the namespace.
         let (of_cluster, of_namespace): (Vec<_>, Vec<_>) = policies
             .into_iter()
             .partition(|policy| catalog.is_of_cluster(policy));
-        let mut reviewed = Reviewed {
+        let mut reviewed = ReviewedChildren {
             children,
             remarks: Vec::new(),
         };

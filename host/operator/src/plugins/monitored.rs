@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dask_operator_evaluator::logic::{Failure, Logic};
-use dask_operator_evaluator::policy::{LARGE, Rules};
+use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
+use dask_operator_evaluator::policy::{LARGE, PolicyInterface};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,
@@ -25,7 +25,12 @@ pub(super) struct Monitored<T> {
 impl<T> Monitored<T> {
     /// Counts the outcome of a call about `object` (JSON) in this role. A refusal, or a case that the plugin can't decide, is no
     /// failure, and failures about objects that are [`LARGE`] are not counted.
-    fn note<A>(&self, role: Role, object: &str, answer: Result<A, Failure>) -> Result<A, Failure> {
+    fn note<A>(
+        &self,
+        role: Role,
+        object: &str,
+        answer: Result<A, PluginFailure>,
+    ) -> Result<A, PluginFailure> {
         match &answer {
             Ok(_) => self.breaker.record_success(Instant::now()),
             Err(failure) if counts_against_plugin(role, failure) && object.len() <= LARGE => {
@@ -37,27 +42,32 @@ impl<T> Monitored<T> {
     }
 }
 
-impl<T: Logic> Logic for Monitored<T> {
-    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure> {
+impl<T: LogicInterface> LogicInterface for Monitored<T> {
+    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, PluginFailure> {
         self.inner.child_kinds(settings)
     }
 
-    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, PluginFailure> {
         self.note(Role::Logic, object, self.inner.default(object, settings))
     }
 
-    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(
+        &self,
+        object: &str,
+        old: Option<&str>,
+        settings: &str,
+    ) -> Result<Vec<Finding>, PluginFailure> {
         self.note(Role::Logic, object, self.inner.validate(object, old, settings))
     }
 
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         self.note(Role::Logic, &observation.parent, self.inner.plan(observation))
     }
 }
 
-impl<T: Rules> Rules for Monitored<T> {
+impl<T: PolicyInterface> PolicyInterface for Monitored<T> {
     /// Outcomes of dry runs are not counted: a dry run leaves nothing behind, so that any user can repeat it without limit.
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         let answer = self.inner.admit(request);
         if request.dry_run {
             return answer;
@@ -65,7 +75,7 @@ impl<T: Rules> Rules for Monitored<T> {
         self.note(Role::Policy, &request.object, answer)
     }
 
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         self.note(Role::Policy, &request.parent, self.inner.review_plan(request))
     }
 }
@@ -80,7 +90,7 @@ enum Role {
 }
 
 /// Returns whether a failure counts against the plugin, and not against the host or the caller.
-fn counts_against_plugin(role: Role, failure: &Failure) -> bool {
+fn counts_against_plugin(role: Role, failure: &PluginFailure) -> bool {
     let Some(call) = failure.downcast_ref::<CallError>() else {
         return false;
     };
@@ -103,7 +113,7 @@ mod tests {
     use crate::plugins::breaker::RollbackRule;
     use crate::plugins::breaker::tests::{breaker, letters, object};
 
-    fn failure(what: CallFailure) -> Failure {
+    fn failure(what: CallFailure) -> PluginFailure {
         Box::new(CallError {
             component: "c".into(),
             digest: Digest::of(b""),
@@ -136,12 +146,12 @@ mod tests {
     /// Rules whose calls all fail in this way.
     struct Failing(fn() -> CallFailure);
 
-    impl Rules for Failing {
-        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+    impl PolicyInterface for Failing {
+        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
             Err(failure(self.0()))
         }
 
-        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
             Err(failure(self.0()))
         }
     }

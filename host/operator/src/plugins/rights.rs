@@ -7,7 +7,7 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::AllowedKinds;
 use dask_operator_evaluator::logic::{LogicPlugin, PluginOwner};
-use dask_operator_runtime::{Interface, Limits};
+use dask_operator_runtime::{CallLimits, Interface};
 
 use crate::client::resource::Kinds;
 use crate::plugins::error::{LoadFailure, LoadReason};
@@ -24,7 +24,7 @@ pub(crate) struct TenantRights {
     /// Interfaces that they may implement.
     pub(crate) interfaces: Vec<Interface>,
     /// Largest limits of their calls.
-    pub(crate) limits: Limits,
+    pub(crate) limits: CallLimits,
 }
 
 impl Default for TenantRights {
@@ -33,11 +33,11 @@ impl Default for TenantRights {
     fn default() -> Self {
         Self {
             interfaces: vec![Interface::Policy],
-            limits: Limits {
+            limits: CallLimits {
                 memory: 64 << 20,
                 deadline: Duration::from_secs(1),
                 output: 8 << 20,
-                ..Limits::default()
+                ..CallLimits::default()
             },
         }
     }
@@ -45,10 +45,10 @@ impl Default for TenantRights {
 
 impl TenantRights {
     /// Returns the largest limits of this plugin's calls.
-    pub(super) fn max_limits(&self, resource: &Resource) -> Limits {
+    pub(super) fn max_limits(&self, resource: &Resource) -> CallLimits {
         match resource.id.namespace {
             Some(_) => self.limits,
-            None => Limits::default(),
+            None => CallLimits::default(),
         }
     }
 
@@ -108,8 +108,8 @@ pub(super) fn check_kinds(
 
 /// Parses the limits of an administrator, `memory=64Mi,milliseconds=1000,output=8Mi`. Missing limits have their default, and no
 /// limit exceeds the operator's own, or the time of all calls of tenants for one plan.
-pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
-    let most = Limits::default();
+pub(super) fn parse_limits(text: &str) -> Result<CallLimits, String> {
+    let most = CallLimits::default();
     let mut limits = TenantRights::default().limits;
     for part in text.split(',') {
         let invalid = || format!("{part:?}: write memory=64Mi, milliseconds=1000 or output=8Mi");
@@ -133,7 +133,7 @@ mod tests {
     use std::sync::Arc;
 
     use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
-    use dask_operator_evaluator::logic::{Failure, Logic};
+    use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
     use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
     use rstest::rstest;
     use serde_json::json;
@@ -175,7 +175,7 @@ mod tests {
     fn tenants_have_lower_limits() {
         let rights = TenantRights::default();
         assert_eq!(rights.max_limits(&of_namespace()), rights.limits);
-        assert_eq!(rights.max_limits(&of_cluster()), Limits::default());
+        assert_eq!(rights.max_limits(&of_cluster()), CallLimits::default());
     }
 
     #[rstest]
@@ -187,7 +187,7 @@ mod tests {
     #[case::unknown("fuel=1", None)]
     fn parses_limits_of_tenants(#[case] text: &str, #[case] expected: Option<(usize, u128, usize)>) {
         let limits = parse_limits(text).ok();
-        let numbers = |limits: Limits| {
+        let numbers = |limits: CallLimits| {
             (
                 limits.memory >> 20,
                 limits.deadline.as_millis(),
@@ -200,20 +200,20 @@ mod tests {
     /// Logic that is never called.
     struct Unused;
 
-    impl Logic for Unused {
-        fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+    impl LogicInterface for Unused {
+        fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
             Err("not asked".into())
         }
 
-        fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+        fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
             Err("not asked".into())
         }
 
-        fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
             Err("not asked".into())
         }
 
-        fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+        fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
             Err("not asked".into())
         }
     }

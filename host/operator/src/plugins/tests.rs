@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_evaluator::logic::Logic;
-use dask_operator_evaluator::policy::{Mode, Rules};
+use dask_operator_evaluator::logic::LogicInterface;
+use dask_operator_evaluator::policy::{Mode, PolicyInterface};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Plan, ResourceKind as ContractKind, Review,
     ReviewRequest, SchedulerState,
@@ -25,8 +25,8 @@ impl TimeLog {
         times.push(left().unwrap_or(Duration::MAX));
     }
 
-    fn policy(&self) -> Arc<Policy> {
-        Arc::new(Policy {
+    fn policy(&self) -> Arc<PolicyPlugin> {
+        Arc::new(PolicyPlugin {
             title: "policy".into(),
             settings: "{}".into(),
             mode: Mode::Protect,
@@ -45,38 +45,38 @@ impl TimeLog {
     }
 }
 
-impl Rules for TimeLog {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for TimeLog {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         Err("not asked".into())
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         self.record();
         Ok(Ok(Review::Allow))
     }
 }
 
-impl Logic for TimeLog {
-    fn child_kinds(&self, _: &str) -> Result<Vec<ContractKind>, Failure> {
+impl LogicInterface for TimeLog {
+    fn child_kinds(&self, _: &str) -> Result<Vec<ContractKind>, PluginFailure> {
         Ok(Vec::new())
     }
 
-    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
         Err("not asked".into())
     }
 
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
         Err("not asked".into())
     }
 
-    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         self.record();
         Err("no plan".into())
     }
 }
 
 /// An active policy of a namespace, or of the cluster.
-fn entry(namespace: Option<&str>, policy: &Arc<Policy>) -> Entry {
+fn entry(namespace: Option<&str>, policy: &Arc<PolicyPlugin>) -> Entry {
     Entry {
         id: PluginId {
             namespace: namespace.map(str::to_owned),
@@ -97,7 +97,10 @@ fn plugins(entries: Vec<Entry>) -> Plugins {
 }
 
 /// Calls policies for a review of a plan for a resource in the namespace `a`.
-async fn reviewed(plugins: &Plugins, policies: Vec<Arc<Policy>>) -> Result<Reviewed, ReviewError> {
+async fn reviewed(
+    plugins: &Plugins,
+    policies: Vec<Arc<PolicyPlugin>>,
+) -> Result<ReviewedChildren, ReviewError> {
     let key = ParentKey::new(DaskKind::Cluster, "a", "c");
     plugins
         .review(policies, &key, Weight::Light, "{}".into(), Vec::new(), 0)
@@ -140,7 +143,7 @@ async fn calls_share_a_deadline_and_those_of_tenants_an_earlier_one() {
 }
 
 /// Returns the error of a call for which there was no permit.
-fn failed(reviewed: Result<Reviewed, ReviewError>) -> PluginError {
+fn failed(reviewed: Result<ReviewedChildren, ReviewError>) -> PluginError {
     match reviewed {
         Err(ReviewError::Failed { title, failure }) => PluginError::no_answer(&title, &failure),
         other => panic!("{other:?}"),

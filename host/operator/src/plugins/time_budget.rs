@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use dask_operator_evaluator::logic::{Failure, Logic};
-use dask_operator_evaluator::policy::Rules;
+use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
+use dask_operator_evaluator::policy::PolicyInterface;
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,
@@ -81,30 +81,35 @@ impl<T> TenantComponent<T> {
     }
 }
 
-impl<T: Rules> Rules for TenantComponent<T> {
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl<T: PolicyInterface> PolicyInterface for TenantComponent<T> {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         self.call(|inner| inner.admit(request))
     }
 
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         self.call(|inner| inner.review_plan(request))
     }
 }
 
-impl<T: Logic> Logic for TenantComponent<T> {
-    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure> {
+impl<T: LogicInterface> LogicInterface for TenantComponent<T> {
+    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, PluginFailure> {
         self.count(|inner| inner.child_kinds(settings))
     }
 
-    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, PluginFailure> {
         self.count(|inner| inner.default(object, settings))
     }
 
-    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(
+        &self,
+        object: &str,
+        old: Option<&str>,
+        settings: &str,
+    ) -> Result<Vec<Finding>, PluginFailure> {
         self.count(|inner| inner.validate(object, old, settings))
     }
 
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         self.count(|inner| inner.plan(observation))
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dask_operator_evaluator::logic::{Failure, Logic, LogicPlugin, PluginOwner};
-use dask_operator_evaluator::policy::{Mode, Policy, Rules};
+use dask_operator_evaluator::logic::{LogicInterface, LogicPlugin, PluginFailure, PluginOwner};
+use dask_operator_evaluator::policy::{Mode, PolicyInterface, PolicyPlugin};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,
@@ -15,35 +15,35 @@ use crate::plugins::error::PluginError;
 struct UnavailableComponent(String);
 
 impl UnavailableComponent {
-    fn fail<T>(&self) -> Result<T, Failure> {
+    fn fail<T>(&self) -> Result<T, PluginFailure> {
         Err(self.0.clone().into())
     }
 }
 
-impl Logic for UnavailableComponent {
-    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, Failure> {
+impl LogicInterface for UnavailableComponent {
+    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, PluginFailure> {
         self.fail()
     }
 
-    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
         self.fail()
     }
 
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
         self.fail()
     }
 
-    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         self.fail()
     }
 }
 
-impl Rules for UnavailableComponent {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for UnavailableComponent {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         self.fail()
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         self.fail()
     }
 }
@@ -60,8 +60,8 @@ pub(super) fn logic(error: PluginError) -> Arc<LogicPlugin> {
 }
 
 /// Returns a policy that fails with the message of `error`. Policies that only monitor need no replacement.
-pub(super) fn policy(error: PluginError) -> Arc<Policy> {
-    Arc::new(Policy {
+pub(super) fn policy(error: PluginError) -> Arc<PolicyPlugin> {
+    Arc::new(PolicyPlugin {
         title: error.title,
         settings: "{}".to_owned(),
         mode: Mode::Protect,

@@ -1,8 +1,8 @@
 //! User information for policies of tenants: the name and the groups of the user or account, and nothing else that is known
 //! about them.
 
-use dask_operator_evaluator::logic::Failure;
-use dask_operator_evaluator::policy::Rules;
+use dask_operator_evaluator::logic::PluginFailure;
+use dask_operator_evaluator::policy::PolicyInterface;
 use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Review, ReviewRequest};
 use serde::{Deserialize, Serialize};
 
@@ -12,15 +12,15 @@ pub(super) struct NamesOnly<T> {
     pub(super) inner: T,
 }
 
-impl<T: Rules> Rules for NamesOnly<T> {
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl<T: PolicyInterface> PolicyInterface for NamesOnly<T> {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         self.inner.admit(&AdmissionRequest {
             user_info: reduced(&request.user_info),
             ..request.clone()
         })
     }
 
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         self.inner.review_plan(request)
     }
 }

@@ -126,7 +126,7 @@ fn read<K: PluginKind + DeserializeOwned>(object: &Value) -> Result<Resource, (S
 mod tests {
     use std::collections::BTreeMap;
 
-    use dask_operator_runtime::{Engine, EngineConfig, Limits};
+    use dask_operator_runtime::{CallLimits, Engine, EngineConfig};
     use rstest::rstest;
     use serde_json::json;
 
@@ -197,7 +197,7 @@ mod tests {
             &engine,
             "default",
             dask_operator_components::WORKER_GROUP.bytes,
-            Limits::default(),
+            CallLimits::default(),
         );
         let component = component.unwrap_or_else(|error| panic!("{error}"));
         let digest = component.digest().to_string();

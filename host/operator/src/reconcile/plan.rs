@@ -5,7 +5,7 @@ mod weight;
 use std::sync::Arc;
 
 use dask_operator_core::gate::CheckedPlan;
-use dask_operator_evaluator::plan::{Checked, Reviewable, ReviewedPlan, Unchecked};
+use dask_operator_evaluator::plan::{FirstCheck, ReviewablePlan, ReviewedPlan, UncheckedPlan};
 use dask_operator_evaluator::policy::Mode;
 
 use crate::key::ParentKey;
@@ -34,7 +34,7 @@ enum FirstCheck {
     /// The plan passed the gate.
     Passed(Box<Planned>),
     /// The plan passed the gate, and policies must review it.
-    ToReview(Box<Reviewable>, Reservation),
+    ToReview(Box<ReviewablePlan>, Reservation),
 }
 
 /// Calls the components and policies that plan.
@@ -95,15 +95,19 @@ impl Planner {
 
 impl PlanInput {
     /// Checks the plan of the component.
-    fn check(self: &Arc<Self>, plan: Unchecked, mut reservation: Reservation) -> Result<FirstCheck, NoPlan> {
+    fn check(
+        self: &Arc<Self>,
+        plan: UncheckedPlan,
+        mut reservation: Reservation,
+    ) -> Result<FirstCheck, NoPlan> {
         let weight = self.weight(plan.plan());
         reservation.extend(weight)?;
         let checked = plan.check(&self.evaluator, &self.parent, &self.observed);
         let plan = match checked.map_err(Problem::plan)? {
-            Checked::ToReview(reviewable) => {
+            FirstCheck::ToReview(reviewable) => {
                 return Ok(FirstCheck::ToReview(Box::new(reviewable), reservation));
             }
-            Checked::Passed(plan) => plan,
+            FirstCheck::Passed(plan) => plan,
         };
         // The observation has been dropped.
         reservation.reduce(weight);

@@ -4,7 +4,7 @@ use dask_operator_core::api_error::{ErrorClass, RetryPolicy};
 use dask_operator_core::conditions::HostCondition;
 use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
 use dask_operator_core::text;
-use dask_operator_evaluator::findings::sentences;
+use dask_operator_evaluator::findings::to_text;
 use dask_operator_evaluator::plan::PlanError;
 use dask_operator_evaluator::review::{Remark, ReviewError};
 use dask_operator_runtime::contract;
@@ -146,7 +146,7 @@ impl Problem {
         let errors = findings
             .iter()
             .filter(|finding| matches!(finding.severity, contract::Severity::Error));
-        Self::invalid(sentences(errors))
+        Self::invalid(to_text(errors))
     }
 
     /// Reports that a policy did not permit the plan.

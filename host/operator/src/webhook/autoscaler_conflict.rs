@@ -5,7 +5,7 @@
 //! moment may not be detected.
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_evaluator::admission::Said;
+use dask_operator_evaluator::admission::AdmissionFinding;
 use dask_operator_evaluator::rivals::{self, scaled};
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::client::object::Object;
 
 /// Returns the mistake that another `DaskAutoscaler` scales the same worker group. Returns `None` if there is no other, or if
 /// `old` already named the same worker group.
-pub(crate) fn find(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<Said> {
+pub(crate) fn find(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<AdmissionFinding> {
     let (cluster, group) = scaled(object)?;
     if old
         .and_then(scaled)
@@ -31,7 +31,7 @@ pub(crate) fn find(stores: &Stores, object: &Value, old: Option<&Value>) -> Opti
     let others = stores.of_cluster(DaskKind::Autoscaler, text("namespace"), cluster);
     let other = others.iter().find(|other| is_rival(other))?;
     let (field, message) = rivals::mistake(object, &other.name, &group);
-    Some(Said::new("", field, message))
+    Some(AdmissionFinding::new("", field, message))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_evaluator::Evaluator;
-use dask_operator_evaluator::admission::{self, Outcome, Request, Said};
+use dask_operator_evaluator::admission::{self, AdmissionFinding, AdmissionOutcome, Request};
 use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
@@ -31,9 +31,9 @@ pub(crate) enum Decision {
     /// The request is admitted without a call of any component.
     Skipped,
     /// The components decided.
-    Decided(Outcome),
+    Decided(AdmissionOutcome),
     /// The components that must decide can't be called. The outcome contains the reason.
-    Failed(Outcome),
+    Failed(AdmissionOutcome),
 }
 
 /// Everything that decisions depend on: the components, the informer cache and the configuration.
@@ -83,7 +83,7 @@ impl Decider {
     pub(crate) fn is_skipped(&self, input: &AdmissionInput) -> bool {
         let is_own = || self.own_user.as_deref() == Some(input.user.as_str());
         match input.target {
-            Target::Dask(kind) => is_own() || admission::passes_unasked(&input.request(kind)),
+            Target::Dask(kind) => is_own() || admission::skips_plugins(&input.request(kind)),
             Target::Scale(_) => is_own(),
             Target::Plugin | Target::ClusterPlugin => {
                 let old = input.old.as_ref().map(|old| &old["spec"]);
@@ -169,7 +169,7 @@ impl Decider {
     }
 
     /// Adds a mistake if another autoscaler scales the same worker group.
-    fn add_autoscaler_conflict(&self, input: &AdmissionInput, outcome: &mut Outcome) {
+    fn add_autoscaler_conflict(&self, input: &AdmissionInput, outcome: &mut AdmissionOutcome) {
         let old = input.old.as_ref();
         if let Some(mistake) = autoscaler_conflict::find(&self.stores, &input.object, old) {
             // An autoscaler that exists already may be the oldest one, which stays active, so an update only gets a warning.
@@ -186,8 +186,8 @@ impl Decider {
     fn decide_plugin(&self, input: &AdmissionInput, of_cluster: bool) -> Decision {
         let catalog = self.plugins.catalog();
         let remarks = plugins::check(&self.sources, &catalog, &input.object, of_cluster);
-        let mut outcome = Outcome::default();
-        let finding = |(field, message): (String, String)| Said::new("", &field, message);
+        let mut outcome = AdmissionOutcome::default();
+        let finding = |(field, message): (String, String)| AdmissionFinding::new("", &field, message);
         outcome.refusals.extend(remarks.refusals.into_iter().map(finding));
         outcome.warnings.extend(remarks.warnings.into_iter().map(finding));
         Decision::Decided(outcome)
@@ -225,7 +225,7 @@ impl Decider {
 
 /// Returns whether a request gets the checks that run once per request, after the components: it is allowed so far, is no
 /// deletion, and is at the validation step.
-fn gets_final_checks(input: &AdmissionInput, outcome: &Outcome) -> bool {
+fn gets_final_checks(input: &AdmissionInput, outcome: &AdmissionOutcome) -> bool {
     outcome.is_allowed() && input.step == Step::Validate && input.operation != Operation::Delete
 }
 
@@ -244,8 +244,8 @@ impl AdmissionInput {
 
 /// Returns the decision for a request that can't be decided. The request is admitted with a warning if `passes` is true.
 fn failed(message: &str, passes: bool) -> Decision {
-    let mut outcome = Outcome::default();
-    let finding = Said::new("", "", message);
+    let mut outcome = AdmissionOutcome::default();
+    let finding = AdmissionFinding::new("", "", message);
     if passes {
         outcome.warnings.push(finding);
     } else {

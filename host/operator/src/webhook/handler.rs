@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dask_operator_core::text;
-use dask_operator_evaluator::admission::{Outcome, Said};
+use dask_operator_evaluator::admission::{AdmissionFinding, AdmissionOutcome};
 use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::contract::Operation;
 use http::StatusCode;
@@ -330,7 +330,7 @@ impl Handler {
         }
     }
 
-    fn log(&self, outcome: &Outcome, labels: Option<&RequestLabels>) {
+    fn log(&self, outcome: &AdmissionOutcome, labels: Option<&RequestLabels>) {
         let kind = labels.map_or("", |labels| labels.kind);
         let title = labels.map_or("", |labels| labels.title.as_str());
         if !outcome.is_allowed() {
@@ -364,7 +364,7 @@ impl Handler {
 }
 
 /// Returns the lines of the log for the reports of policies, limited in number and length.
-fn lines(said: &[Said]) -> Vec<String> {
+fn lines(said: &[AdmissionFinding]) -> Vec<String> {
     let mut lines: Vec<_> = said
         .iter()
         .take(LINES)

@@ -17,7 +17,7 @@
 //! [`args`] are the command-line arguments, and [`tls`] manages the certificates. Every replica serves requests, not only the
 //! leader.
 //!
-//! [`Outcome`]: dask_operator_evaluator::admission::Outcome
+//! [`Outcome`]: dask_operator_evaluator::admission::AdmissionOutcome
 
 pub(crate) mod admission_review;
 pub(crate) mod args;

@@ -1,6 +1,6 @@
 //! Conversion of a decision into an admission response. No I/O.
 
-use dask_operator_evaluator::admission::Outcome;
+use dask_operator_evaluator::admission::AdmissionOutcome;
 use serde_json::Value;
 
 use super::admission_review::{Response, Status};
@@ -30,7 +30,7 @@ fn add_outcome(
     response: &mut Response<'_>,
     step: Step,
     before: &Value,
-    outcome: &Outcome,
+    outcome: &AdmissionOutcome,
 ) -> serde_json::Result<()> {
     response.warnings = outcome.notices();
     if outcome.is_allowed() {
@@ -64,15 +64,15 @@ fn add_outcome(
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    use dask_operator_evaluator::admission::Said;
+    use dask_operator_evaluator::admission::AdmissionFinding;
     use serde_json::json;
 
     use super::*;
 
-    fn answered(step: Step, change: impl FnOnce(&mut Outcome)) -> Value {
+    fn answered(step: Step, change: impl FnOnce(&mut AdmissionOutcome)) -> Value {
         let before = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster",
             "metadata": {"name": "c", "namespace": "n"}, "spec": {"a": 1}});
-        let mut outcome = Outcome::default();
+        let mut outcome = AdmissionOutcome::default();
         change(&mut outcome);
         let answer = to_json("u", step, &before, &Decision::Decided(outcome));
         let answer = answer
@@ -87,7 +87,7 @@ mod tests {
     fn responses_match_the_decision() {
         let same = answered(Step::Mutate, |_| ());
         assert_eq!((&same["allowed"], &same["patch"]), (&json!(true), &Value::Null));
-        let change = |outcome: &mut Outcome| {
+        let change = |outcome: &mut AdmissionOutcome| {
             let metadata = json!({"name": "c", "namespace": "n"});
             outcome.changed = Some(
                 json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "metadata": metadata,
@@ -102,13 +102,13 @@ mod tests {
         let checked = answered(Step::Validate, change);
         assert_eq!(checked["patch"], Value::Null);
         let invalid = answered(Step::Mutate, |outcome| {
-            outcome.refusals.push(Said::new("", "spec.a", "no"))
+            outcome.refusals.push(AdmissionFinding::new("", "spec.a", "no"))
         });
         assert_eq!(invalid["allowed"], false);
         assert_eq!(invalid["status"]["message"], "spec.a: no");
         assert_eq!(invalid["status"]["reason"], "Invalid");
         let forbidden = answered(Step::Mutate, |outcome| {
-            outcome.refusals.push(Said::new("p", "", "no"))
+            outcome.refusals.push(AdmissionFinding::new("p", "", "no"))
         });
         assert_eq!(forbidden["status"]["code"], 403);
         for policy in ["", "p"] {
@@ -116,7 +116,7 @@ mod tests {
                 outcome.undecided = 1;
                 outcome
                     .refusals
-                    .push(Said::new(policy, "", "it is not known yet"));
+                    .push(AdmissionFinding::new(policy, "", "it is not known yet"));
             });
             assert_eq!(undecided["status"]["code"], 503);
             assert_eq!(undecided["status"]["reason"], "ServiceUnavailable");
@@ -125,13 +125,13 @@ mod tests {
         let forbidden = answered(Step::Mutate, |outcome| {
             outcome.undecided = 1;
             outcome.refusals = vec![
-                Said::new("p", "", "it could not decide"),
-                Said::new("q", "", "no"),
+                AdmissionFinding::new("p", "", "it could not decide"),
+                AdmissionFinding::new("q", "", "no"),
             ];
         });
         assert_eq!(forbidden["status"]["code"], 403);
         let warned = answered(Step::Mutate, |outcome| {
-            outcome.warnings.push(Said::new("", "spec.a", "hm"))
+            outcome.warnings.push(AdmissionFinding::new("", "spec.a", "hm"))
         });
         assert_eq!(warned["warnings"], json!(["spec.a: hm"]));
     }

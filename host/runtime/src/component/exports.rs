@@ -8,7 +8,7 @@ use crate::contract::{
 };
 use crate::interface::qualified;
 use crate::state::State;
-use crate::{Interface, Unfit};
+use crate::{Interface, LoadErrorReason};
 
 /// Indexes of a component's exported functions.
 pub(super) struct Exports {
@@ -35,7 +35,7 @@ pub(super) struct PolicyExports {
 impl Exports {
     /// Finds the functions of these interfaces and compares their types with those of
     /// the contract.
-    pub(super) fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, Unfit> {
+    pub(super) fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, LoadErrorReason> {
         let finder = Finder { pre };
         let describe = finder.function::<(), (RawDescription,)>("describe", "describe")?;
         let validate_settings =
@@ -58,7 +58,7 @@ impl Exports {
 }
 
 impl LogicExports {
-    fn find(finder: &Finder<'_>, name: &str) -> Result<Self, Unfit> {
+    fn find(finder: &Finder<'_>, name: &str) -> Result<Self, LoadErrorReason> {
         Ok(Self {
             child_kinds: finder.function::<(&str,), (Vec<ResourceKind>,)>(name, "child-kinds")?,
             default: finder.function::<(&str, &str), (Result<String, Error>,)>(name, "default")?,
@@ -69,7 +69,7 @@ impl LogicExports {
 }
 
 impl PolicyExports {
-    fn find(finder: &Finder<'_>) -> Result<Self, Unfit> {
+    fn find(finder: &Finder<'_>) -> Result<Self, LoadErrorReason> {
         Ok(Self {
             admit: finder
                 .function::<(&AdmissionRequest,), (Result<AdmissionResponse, String>,)>("policy", "admit")?,
@@ -85,12 +85,12 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, Unfit>
+    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, LoadErrorReason>
     where
         P: wasmtime::component::ComponentNamedList + Lower,
         R: wasmtime::component::ComponentNamedList + Lift,
     {
-        let mismatch = |problem: String| Unfit::Shape {
+        let mismatch = |problem: String| LoadErrorReason::Shape {
             function: format!("{interface}.{name}"),
             problem,
         };

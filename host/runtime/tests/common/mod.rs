@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dask_operator_runtime::contract::{Observation, SchedulerState};
-use dask_operator_runtime::{Component, Engine, Limits, LoadError};
+use dask_operator_runtime::{CallLimits, Component, Engine, LoadError};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -21,13 +21,13 @@ pub fn repository(path: &str) -> PathBuf {
 }
 
 /// Loads the component of a file of `plugins/hostile`.
-pub fn load(engine: &Engine, name: &str, limits: Limits) -> Result<Component, LoadError> {
+pub fn load(engine: &Engine, name: &str, limits: CallLimits) -> Result<Component, LoadError> {
     Component::load(engine, name, &bytes(name), limits)
 }
 
 /// Loads the well-behaved component.
 pub fn load_good(engine: &Engine) -> Component {
-    Component::load(engine, "good", &good(), Limits::default()).expect("a good component")
+    Component::load(engine, "good", &good(), CallLimits::default()).expect("a good component")
 }
 
 /// Returns the component of a file of `plugins/hostile`.

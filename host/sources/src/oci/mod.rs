@@ -78,7 +78,7 @@ impl Roots {
 
 /// Options for the communication with a registry.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RegistryOptions {
     /// Uses HTTP without TLS.
     pub insecure: bool,
     /// Authorities that are trusted in addition to the system's.
@@ -94,7 +94,7 @@ pub struct Options {
     pub auth_hosts: Vec<String>,
 }
 
-impl Default for Options {
+impl Default for RegistryOptions {
     fn default() -> Self {
         Self {
             insecure: false,
@@ -118,7 +118,7 @@ pub struct Pulled {
 
 /// Metadata of a component in its image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
+pub struct ImageMetadata {
     /// Full names of the interfaces that the component exports.
     pub exports: Vec<String>,
     /// Full names of the interfaces that the component imports.
@@ -135,7 +135,7 @@ pub struct About {
 pub async fn pull(
     image: &Image,
     credentials: &Credentials,
-    options: &Options,
+    options: &RegistryOptions,
 ) -> Result<Pulled, SourceError> {
     with_deadline(image, options, async {
         let mut session = Session::new(image, credentials, options, Access::Pull)?;
@@ -257,9 +257,9 @@ async fn expect(
 pub async fn push(
     image: &Image,
     component: Vec<u8>,
-    about: &About,
+    about: &ImageMetadata,
     credentials: &Credentials,
-    options: &Options,
+    options: &RegistryOptions,
 ) -> Result<String, SourceError> {
     with_deadline(image, options, async {
         let mut session = Session::new(image, credentials, options, Access::Push)?;
@@ -326,7 +326,7 @@ async fn put_blob(session: &mut Session<'_>, bytes: Bytes) -> Result<(), SourceE
 /// Runs `work` with the deadline of the options.
 async fn with_deadline<T>(
     image: &Image,
-    options: &Options,
+    options: &RegistryOptions,
     work: impl Future<Output = Result<T, SourceError>>,
 ) -> Result<T, SourceError> {
     let late = |_| SourceError::Deadline {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::challenge::Challenge;
 use super::places::RedirectGuard;
-use super::{Image, MAX_TEXT_BYTES, Options};
+use super::{Image, MAX_TEXT_BYTES, RegistryOptions};
 use crate::{Credentials, SourceError};
 
 /// Maximum number of redirects of a request.
@@ -70,7 +70,7 @@ impl Request {
 pub(super) struct Session<'a> {
     image: &'a Image,
     credentials: &'a Credentials,
-    options: &'a Options,
+    options: &'a RegistryOptions,
     access: Access,
     registry: Url,
     guard: RedirectGuard,
@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
     pub(super) fn new(
         image: &'a Image,
         credentials: &'a Credentials,
-        options: &'a Options,
+        options: &'a RegistryOptions,
         access: Access,
     ) -> Result<Self, SourceError> {
         // Installing fails if a provider is already installed, which is always the same one.

@@ -108,12 +108,12 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-fn plain() -> Options {
-    Options {
+fn plain() -> RegistryOptions {
+    RegistryOptions {
         insecure: true,
         deadline: Duration::from_secs(60),
         limit: 9,
-        ..Options::default()
+        ..RegistryOptions::default()
     }
 }
 
@@ -296,7 +296,7 @@ async fn token_servers_on_other_hosts_can_be_allowed() {
         ("http://127.0.0.2:1/token", "AuthHostNotAllowed"),
     ] {
         let registry = with_token(move |_| realm.to_owned(), "").await;
-        let options = Options {
+        let options = RegistryOptions {
             auth_hosts: vec!["127.0.0.2".to_owned()],
             ..plain()
         };
@@ -352,7 +352,7 @@ async fn a_silent_registry_times_out_before_the_deadline() {
     let image = format!("{address}/team/policy:1")
         .parse()
         .unwrap_or_else(|error| panic!("{error}"));
-    let options = Options {
+    let options = RegistryOptions {
         silence: Duration::from_secs(1),
         deadline: Duration::from_secs(3600),
         ..plain()

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use dask_operator_evaluator::logic::{Failure, Logic};
-use dask_operator_evaluator::policy::{Mode, Rules};
+use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
+use dask_operator_evaluator::policy::{Mode, PolicyInterface};
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, Review, ReviewRequest,
 };
@@ -13,30 +13,30 @@ use crate::plugins::entry::{NAMESPACE_NAME, Scope};
 
 struct Unused;
 
-impl Logic for Unused {
-    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+impl LogicInterface for Unused {
+    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
         Ok(Vec::new())
     }
 
-    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
         Ok(Ok(object.to_owned()))
     }
 
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
         Ok(Vec::new())
     }
 
-    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         Err("not asked".into())
     }
 }
 
-impl Rules for Unused {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Unused {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         Err("not asked".into())
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Err("not asked".into())
     }
 }
@@ -48,8 +48,8 @@ fn plugin(title: &str) -> Result<Arc<LogicPlugin>, PluginError> {
         .map_err(|failure| PluginError::no_answer(title, &failure))
 }
 
-fn policy(title: &str) -> Arc<Policy> {
-    Arc::new(Policy {
+fn policy(title: &str) -> Arc<PolicyPlugin> {
+    Arc::new(PolicyPlugin {
         title: title.into(),
         settings: "{}".into(),
         mode: Mode::Protect,
@@ -325,7 +325,7 @@ fn a_namespace_with_unknown_labels_is_blocked() {
     let in_production = entry("-", "p", 0, "tier=production", "team=x");
     let monitor = Entry {
         logic: BTreeMap::new(),
-        policy: Some(Ok(Arc::new(Policy {
+        policy: Some(Ok(Arc::new(PolicyPlugin {
             mode: Mode::Monitor,
             title: "m".into(),
             settings: "{}".into(),

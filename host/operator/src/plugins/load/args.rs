@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use dask_operator_runtime::{Interface, Limits};
+use dask_operator_runtime::{CallLimits, Interface};
 use dask_operator_sources::oci::Roots;
 use dask_operator_sources::{Pattern, SourceError};
 
@@ -33,7 +33,7 @@ pub(crate) struct SourceArgs {
 
     /// Limits of a call of a DaskPlugin. The default is memory=64Mi,milliseconds=1000,output=8Mi.
     #[arg(long = "tenant-plugin-limits", value_name = "LIMITS", value_parser = parse_limits)]
-    pub(crate) tenant_limits: Option<Limits>,
+    pub(crate) tenant_limits: Option<CallLimits>,
 
     /// Folder in which plugin resources may name files. Can be repeated.
     #[arg(long = "plugin-folder", value_name = "FOLDER")]

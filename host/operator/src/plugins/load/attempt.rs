@@ -238,7 +238,7 @@ mod tests {
     use dask_operator_api::DaskPlugin;
     use dask_operator_core::digest::Digest;
     use dask_operator_evaluator::AllowedKinds;
-    use dask_operator_runtime::{Compiling, Engine, EngineConfig, compile_turn};
+    use dask_operator_runtime::{Compiling, Engine, EngineConfig, compile_permit};
     use kube::client::Body;
     use serde_json::json;
     use tokio::sync::mpsc;
@@ -265,7 +265,7 @@ mod tests {
             ..EngineConfig::default()
         });
         let engine = engine.unwrap_or_else(|error| panic!("{error}"));
-        let others = compile_turn(&engine, b"other bytes", &Compiling::of_tenant("m"));
+        let others = compile_permit(&engine, b"other bytes", &Compiling::of_tenant("m"));
         assert!(others.is_some());
         let tried = folder.path().join("tried");
         let (service, _) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use dask_operator_components::engine::{CachedEngine, cached_engine};
-use dask_operator_components::load::{self as components, Each, PluginArgs};
+use dask_operator_components::load::{self as components, LoadedPlugins, PluginArgs};
 use dask_operator_evaluator::AllowedKinds;
 use dask_operator_runtime::{
-    CallObserver, CallReport, Compiler, ContainerMemory, Engine, EngineConfig, EngineError, Limits,
+    CallLimits, CallObserver, CallReport, CompilerProgram, ContainerMemory, Engine, EngineConfig, EngineError,
 };
 use tracing::{debug, error, info, warn};
 
@@ -75,7 +75,7 @@ pub(crate) fn load(
     let CachedEngine {
         engine, cache_dir, ..
     } = engine(args.cache_dir.as_deref(), observer)?;
-    let Each { logic, policies } = components::load_each(&engine, args, Limits::default())?;
+    let LoadedPlugins { logic, policies } = components::load_each(&engine, args, CallLimits::default())?;
     let mut defaults = BTreeMap::new();
     let mut components = Vec::new();
     for (kind, loaded) in logic {
@@ -85,8 +85,8 @@ pub(crate) fn load(
                 components.push(component);
                 Ok(Arc::new(plugin))
             }
-            Err(error @ components::PluginError::Settings { .. }) => return Err(error.into()),
-            Err(components::PluginError::Call { title, failure }) => {
+            Err(error @ components::PluginLoadError::Settings { .. }) => return Err(error.into()),
+            Err(components::PluginLoadError::Call { title, failure }) => {
                 Err(PluginError::no_answer(&title, &failure))
             }
             Err(error) => Err(PluginError::unusable(kind.kind(), error.to_string())),
@@ -133,8 +133,8 @@ fn engine(cache_dir: Option<&Path>, observer: Arc<dyn CallObserver>) -> anyhow::
 }
 
 /// Returns this program, as `dask-operator compile`, as the compiler.
-fn compiler(program: PathBuf, cache: &Path) -> Compiler {
-    Compiler {
+fn compiler(program: PathBuf, cache: &Path) -> CompilerProgram {
+    CompilerProgram {
         program,
         arguments: vec!["compile".into(), "--cache-dir".into(), cache.into()],
         memory: ContainerMemory::of_this_process(),

@@ -84,11 +84,11 @@ async fn pull(
             break;
         }
     }
-    let options = oci::Options {
+    let options = oci::RegistryOptions {
         insecure: source.insecure == Some(true),
         roots: sources.roots.clone(),
         auth_hosts: sources.auth_hosts.clone(),
-        ..oci::Options::default()
+        ..oci::RegistryOptions::default()
     };
     Ok(oci::pull(&image, &credentials, &options).await?)
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use dask_operator_api::PluginMode;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_evaluator::AllowedKinds;
-use dask_operator_evaluator::findings::sentences;
-use dask_operator_evaluator::logic::{ComponentLogic, Logic, LogicPlugin, PluginOwner, interface, title};
-use dask_operator_evaluator::policy::{Mode, Policy, Rules};
-use dask_operator_runtime::{CompileTurn, Compiling, Component, Engine, Interface, compile_turn};
+use dask_operator_evaluator::findings::to_text;
+use dask_operator_evaluator::logic::{
+    ComponentLogic, LogicInterface, LogicPlugin, PluginOwner, interface, title,
+};
+use dask_operator_evaluator::policy::{Mode, PolicyInterface, PolicyPlugin};
+use dask_operator_runtime::{CompilePermit, Compiling, Component, Engine, Interface, compile_permit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::client::resource::Kinds;
@@ -42,8 +44,8 @@ pub(super) struct Loader {
 impl Loader {
     /// Waits until the bytes can be compiled without waiting for other compilations. `None` if no wait is necessary. Blocks the
     /// thread.
-    pub(super) fn turn(&self, resource: &Resource, bytes: &[u8]) -> Option<CompileTurn> {
-        compile_turn(&self.engine, bytes, &compiling(resource))
+    pub(super) fn turn(&self, resource: &Resource, bytes: &[u8]) -> Option<CompilePermit> {
+        compile_permit(&self.engine, bytes, &compiling(resource))
     }
 
     /// Checks that the bytes are what `resource` requests and may have, compiles them, and tries them on samples. Blocks the
@@ -53,7 +55,7 @@ impl Loader {
         resource: &Resource,
         bytes: &[u8],
         image_digest: Option<String>,
-        turn: Option<CompileTurn>,
+        turn: Option<CompilePermit>,
     ) -> Result<LoadedPlugin, LoadFailure> {
         let limits = limits(resource.spec.limits.as_ref(), &self.rights.max_limits(resource))?;
         let origin = resource.id.to_string();
@@ -61,7 +63,7 @@ impl Loader {
         let interfaces = resource.requested_interfaces("the component", &has)?;
         self.rights.check(resource, &interfaces)?;
         let compiling = compiling(resource);
-        let component = Component::load_in_turn(&self.engine, &origin, bytes, limits, &compiling, turn)?;
+        let component = Component::load_with_permit(&self.engine, &origin, bytes, limits, &compiling, turn)?;
         let settings = resource.settings();
         let findings = component
             .validate_settings(&settings)
@@ -72,7 +74,7 @@ impl Loader {
                 format!(
                     "spec.settings: {} refuses them: {}",
                     title(&component),
-                    sentences(&findings)
+                    to_text(&findings)
                 ),
             ));
         }
@@ -103,7 +105,7 @@ impl Loader {
                 inner: component.clone(),
                 breaker: breaker.clone(),
             };
-            let policy = Arc::new(Policy {
+            let policy = Arc::new(PolicyPlugin {
                 title: title.clone(),
                 settings: settings.clone(),
                 mode: match resource.spec.mode {
@@ -144,7 +146,7 @@ impl Loader {
             inner,
             breaker: breaker.clone(),
         };
-        let logic: Arc<dyn Logic> = match resource.id.namespace {
+        let logic: Arc<dyn LogicInterface> = match resource.id.namespace {
             Some(_) => Arc::new(TenantComponent { inner: monitored }),
             None => Arc::new(monitored),
         };
@@ -172,7 +174,7 @@ fn compiling(resource: &Resource) -> Compiling {
 }
 
 /// Wraps a policy for its resource. A policy of a tenant has less time and receives less about the user.
-fn rules(resource: &Resource, inner: impl Rules + 'static) -> Box<dyn Rules> {
+fn rules(resource: &Resource, inner: impl PolicyInterface + 'static) -> Box<dyn PolicyInterface> {
     match resource.id.namespace {
         Some(_) => Box::new(TenantComponent {
             inner: NamesOnly { inner },

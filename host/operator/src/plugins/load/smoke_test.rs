@@ -6,9 +6,9 @@ use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::admission::check_patch;
-use dask_operator_evaluator::logic::{Failure, LogicPlugin};
+use dask_operator_evaluator::logic::{LogicPlugin, PluginFailure};
 use dask_operator_evaluator::plan::PlanError;
-use dask_operator_evaluator::policy::Policy;
+use dask_operator_evaluator::policy::PolicyPlugin;
 use dask_operator_evaluator::review::{ReviewError, review};
 use dask_operator_evaluator::{AllowedKinds, Evaluator, convert};
 use dask_operator_runtime::contract::{
@@ -72,7 +72,7 @@ fn observed(kind: DaskKind) -> ObservedObject {
     ObservedObject::of(&object(kind))
 }
 
-fn failed(title: &str, failure: &Failure) -> LoadFailure {
+fn failed(title: &str, failure: &PluginFailure) -> LoadFailure {
     LoadFailure::new(
         LoadReason::of_call(failure),
         format!("{title} failed when it was tried on a sample: {failure}"),
@@ -90,7 +90,7 @@ pub(crate) fn try_logic(
     kind: DaskKind,
     allowed_kinds: &AllowedKinds,
 ) -> Result<(), LoadFailure> {
-    let failed = |failure: Failure| failed(&plugin.title, &failure);
+    let failed = |failure: PluginFailure| failed(&plugin.title, &failure);
     let logic = &plugin.logic;
     let sample = object(kind);
     let defaulted = logic
@@ -144,8 +144,8 @@ pub(crate) fn try_logic(
 }
 
 /// Calls a policy for the sample of each kind, and for a review of children of the sample cluster.
-pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
-    let failed = |failure: Failure| failed(&policy.title, &failure);
+pub(super) fn try_policy(policy: &Arc<PolicyPlugin>) -> Result<(), LoadFailure> {
+    let failed = |failure: PluginFailure| failed(&policy.title, &failure);
     for sample in DaskKind::ALL {
         let object = object(sample);
         let request = AdmissionRequest {
@@ -211,7 +211,7 @@ pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_evaluator::policy::{Mode, Rules};
+    use dask_operator_evaluator::policy::{Mode, PolicyInterface};
     use dask_operator_runtime::contract::{AdmissionResponse, Review, ReviewRequest};
 
     use super::*;
@@ -219,21 +219,21 @@ mod tests {
     /// Rules that answer each admission request with this patch.
     struct Patches(Value);
 
-    impl Rules for Patches {
-        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+    impl PolicyInterface for Patches {
+        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
             Ok(Ok(AdmissionResponse {
                 verdict: Verdict::Patch(self.0.to_string()),
                 warnings: Vec::new(),
             }))
         }
 
-        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
             Ok(Ok(Review::Allow))
         }
     }
 
     fn tried(patch: Value) -> Result<(), LoadFailure> {
-        try_policy(&Arc::new(Policy {
+        try_policy(&Arc::new(PolicyPlugin {
             title: "p".to_owned(),
             settings: "{}".to_owned(),
             mode: Mode::Monitor,

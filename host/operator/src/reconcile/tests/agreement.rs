@@ -7,9 +7,9 @@ use dask_operator_author::simulation::Simulation;
 use dask_operator_core::conditions::{self, HostCondition};
 use dask_operator_evaluator::admission::{self, Request};
 use dask_operator_evaluator::logic::LogicPlugin;
-use dask_operator_evaluator::policy::{Mode, Policy, Rules};
+use dask_operator_evaluator::policy::{Mode, PolicyInterface, PolicyPlugin};
 use dask_operator_evaluator::{AllowedKinds, ByKind, PluginSet};
-use dask_operator_render::documents::{Document, Source};
+use dask_operator_render::documents::{Document, DocumentSource};
 use dask_operator_render::render::{Level, render};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Condition, ConditionStatus, DesiredChild, Operation, Review,
@@ -23,15 +23,15 @@ type Reviewed = fn(&ReviewRequest) -> Review;
 /// Policy that allows all requests, with this review of plans.
 struct Reviews(Reviewed);
 
-impl Rules for Reviews {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Reviews {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         Ok(Ok(AdmissionResponse {
             verdict: Verdict::Allow,
             warnings: Vec::new(),
         }))
     }
 
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Ok(Ok((self.0)(request)))
     }
 }
@@ -39,13 +39,13 @@ impl Rules for Reviews {
 /// A plugin and perhaps a policy.
 struct Plugged {
     plugin: LogicPlugin,
-    policies: Vec<Arc<Policy>>,
+    policies: Vec<Arc<PolicyPlugin>>,
 }
 
 impl Plugged {
     fn new(plan: Planned, review: Option<Reviewed>) -> Self {
         let plugin = LogicPlugin::new("logic".into(), "{}".into(), Arc::new(Fixed(plan)));
-        let policy = |review| Policy {
+        let policy = |review| PolicyPlugin {
             title: "policy".into(),
             settings: "{}".into(),
             mode: Mode::Protect,
@@ -107,7 +107,7 @@ impl Plugged {
     /// Returns the errors of `render`.
     fn rendered(&self) -> Option<String> {
         let document = Document {
-            source: Source {
+            source: DocumentSource {
                 file: "a.yaml".into(),
                 document: None,
             },
@@ -172,28 +172,28 @@ fn labelled(cluster: &str) -> DesiredChild {
     }
 }
 
-fn one_pod(observation: &Observation) -> Result<Answer<Plan>, Failure> {
+fn one_pod(observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     Ok(Ok(Plan {
         children: vec![pod_of(observation)],
         ..empty()
     }))
 }
 
-fn pod_of_another(_: &Observation) -> Result<Answer<Plan>, Failure> {
+fn pod_of_another(_: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     Ok(Ok(Plan {
         children: vec![labelled("another")],
         ..empty()
     }))
 }
 
-fn undeclared(_: &Observation) -> Result<Answer<Plan>, Failure> {
+fn undeclared(_: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     Ok(Ok(Plan {
         children: vec![child("ConfigMap", "c", ChildAction::Create)],
         ..empty()
     }))
 }
 
-fn host_condition(observation: &Observation) -> Result<Answer<Plan>, Failure> {
+fn host_condition(observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     let condition = Condition {
         type_: HostCondition::PluginFailed.as_str().into(),
         status: ConditionStatus::True,
@@ -207,7 +207,7 @@ fn host_condition(observation: &Observation) -> Result<Answer<Plan>, Failure> {
     }))
 }
 
-fn absent_group(_: &Observation) -> Result<Answer<Plan>, Failure> {
+fn absent_group(_: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     let scale = Scale {
         worker_group: "absent".into(),
         replicas: 1,
@@ -218,7 +218,7 @@ fn absent_group(_: &Observation) -> Result<Answer<Plan>, Failure> {
     }))
 }
 
-fn invalid(_: &Observation) -> Result<Answer<Plan>, Failure> {
+fn invalid(_: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     Ok(Err(contract::Error::Invalid(vec![Finding {
         severity: Severity::Error,
         field: "spec.size".into(),
@@ -226,11 +226,11 @@ fn invalid(_: &Observation) -> Result<Answer<Plan>, Failure> {
     }])))
 }
 
-fn gave_up(_: &Observation) -> Result<Answer<Plan>, Failure> {
+fn gave_up(_: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     Ok(Err(contract::Error::Failed("there is no quorum".into())))
 }
 
-fn trap(_: &Observation) -> Result<Answer<Plan>, Failure> {
+fn trap(_: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     Err("it trapped".into())
 }
 

@@ -30,7 +30,7 @@ use crate::reconcile::kopf;
 use dask_operator_core::api_error::RetryPolicy;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_runtime::contract::{
     self, Answer, ChildAction, Event, EventType, Finding, Observation, Owner, Plan, Scale, Severity,
 };

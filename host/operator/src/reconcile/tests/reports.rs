@@ -84,7 +84,7 @@ async fn the_wait_for_an_event_is_limited() {
 }
 
 /// Plans one scaling of the group `g`, and reads from the status whether it has happened.
-fn scales_once(observation: &Observation) -> Result<Answer<Plan>, Failure> {
+fn scales_once(observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
     let parent: Value = serde_json::from_str(&observation.parent)?;
     let mut plan = Plan {
         status: json!({"lastScaleTime": "2026-01-01T00:00:00Z"}).to_string(),

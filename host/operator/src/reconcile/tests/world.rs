@@ -18,8 +18,8 @@ use crate::schedulers::{NetworkClient, Schedulers};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::AllowedKinds;
-use dask_operator_evaluator::logic::{Failure, Logic, LogicPlugin};
-use dask_operator_evaluator::policy::Policy;
+use dask_operator_evaluator::logic::{LogicInterface, LogicPlugin, PluginFailure};
+use dask_operator_evaluator::policy::PolicyPlugin;
 use dask_operator_runtime::contract::{
     self, Answer, ChildAction, ChildKey, DesiredChild, Finding, Observation, Plan,
 };
@@ -189,13 +189,13 @@ pub(crate) fn stored(body: &Value, path: &str) -> Value {
 }
 
 /// Function that returns the plan of the test.
-pub(crate) type Planned = fn(&Observation) -> Result<Answer<Plan>, Failure>;
+pub(crate) type Planned = fn(&Observation) -> Result<Answer<Plan>, PluginFailure>;
 
 /// Logic with the plan of the test.
 pub(crate) struct Fixed(pub(crate) Planned);
 
-impl Logic for Fixed {
-    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+impl LogicInterface for Fixed {
+    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
         let kind = |kind: &str| contract::ResourceKind {
             api_version: "v1".into(),
             kind: kind.into(),
@@ -203,15 +203,15 @@ impl Logic for Fixed {
         Ok(vec![kind("Pod"), kind("Service")])
     }
 
-    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
         Ok(Ok(object.to_owned()))
     }
 
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
         Ok(Vec::new())
     }
 
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, PluginFailure> {
         (self.0)(observation)
     }
 }
@@ -294,7 +294,7 @@ impl World {
         refuse: Option<Refusal>,
         objects: &[Value],
         plugin: impl Fn() -> Result<LogicPlugin, PluginError>,
-        policies: Vec<Arc<Policy>>,
+        policies: Vec<Arc<PolicyPlugin>>,
     ) -> Self {
         let server = Server::start(refuse);
         let stores = Stores::new(["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind))));

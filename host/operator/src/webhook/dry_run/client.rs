@@ -95,7 +95,7 @@ mod tests {
     use serde_json::json;
 
     use dask_operator_core::parent::DaskKind;
-    use dask_operator_evaluator::admission::Outcome;
+    use dask_operator_evaluator::admission::AdmissionOutcome;
     use serde_json::Value;
 
     use super::super::circuit_breaker::{MAX_TIMEOUTS, OPEN_TIME};
@@ -106,7 +106,7 @@ mod tests {
         json!({"metadata": {"namespace": "n"}, "spec": {"worker": {"spec": {"containers": []}}}})
     }
 
-    async fn check(dry_run: &DryRunClient, end: Instant, outcome: &mut Outcome) {
+    async fn check(dry_run: &DryRunClient, end: Instant, outcome: &mut AdmissionOutcome) {
         let requests = requests(DaskKind::WorkerGroup, &group(), None);
         add_results(&dry_run.send(requests, end).await, outcome);
     }
@@ -129,7 +129,7 @@ mod tests {
             respond.send_response(response);
             Some(request.uri().to_string())
         });
-        let mut outcome = Outcome::default();
+        let mut outcome = AdmissionOutcome::default();
         let dry_run = DryRunClient::new(Client::new(service, "default"));
         check(&dry_run, later(), &mut outcome).await;
         assert_eq!(
@@ -142,7 +142,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dry_run_times_out() {
         let (service, _handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
-        let mut outcome = Outcome::default();
+        let mut outcome = AdmissionOutcome::default();
         let dry_run = DryRunClient::new(Client::new(service, "default"));
         check(&dry_run, later(), &mut outcome).await;
         assert!(outcome.is_allowed());
@@ -153,7 +153,7 @@ mod tests {
             ]
         );
         // The API server waits for the webhook only until the end that it named.
-        let mut outcome = Outcome::default();
+        let mut outcome = AdmissionOutcome::default();
         let end = Instant::now() + Duration::from_millis(600);
         check(&dry_run, end, &mut outcome).await;
         assert!(outcome.is_allowed() && Instant::now() <= end + Duration::from_millis(1));
@@ -161,7 +161,7 @@ mod tests {
 
     /// Returns the seconds that the webhook waits for a dry run, and its warnings.
     async fn waits(dry_run: &DryRunClient) -> (u64, String) {
-        let (start, mut outcome) = (Instant::now(), Outcome::default());
+        let (start, mut outcome) = (Instant::now(), AdmissionOutcome::default());
         check(dry_run, later(), &mut outcome).await;
         assert!(outcome.is_allowed(), "the request is not refused for that");
         (start.elapsed().as_secs(), outcome.notices().join("; "))
@@ -200,7 +200,7 @@ mod tests {
         let dry_run = DryRunClient::new(Client::new(service, "default"));
         let mut large = group();
         large["spec"]["worker"]["spec"]["x"] = "x".repeat(ROOM).into();
-        let mut outcome = Outcome::default();
+        let mut outcome = AdmissionOutcome::default();
         let requests = requests(DaskKind::WorkerGroup, &large, None);
         add_results(&dry_run.send(requests, later()).await, &mut outcome);
         let warnings = outcome.notices().join("; ");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dask_operator_core::names::FIELD_MANAGER;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_evaluator::admission::{Outcome, Said};
+use dask_operator_evaluator::admission::{AdmissionFinding, AdmissionOutcome};
 use kube::api::PostParams;
 use kube::core::request::{Error::BuildRequest, Request};
 use serde_json::Value;
@@ -90,7 +90,7 @@ fn request(namespace: &str, template: &Template) -> kube::Result<http::Request<V
 }
 
 /// Adds the results of dry runs to `outcome`, as refusals and warnings.
-pub(crate) fn add_results(results: &[DryRunResult], outcome: &mut Outcome) {
+pub(crate) fn add_results(results: &[DryRunResult], outcome: &mut AdmissionOutcome) {
     for DryRunResult { template, response } in results {
         let why = match response {
             DryRunResponse::Received(Ok(())) => continue,
@@ -116,6 +116,6 @@ const TOO_SLOW: &str = "the API server was too slow for dry runs a moment ago";
 const TOO_MANY: &str = "there are too many dry runs at once";
 
 /// Returns the warning for a template whose dry run has no result.
-fn unknown_result(template: &Template, why: &str) -> Said {
-    Said::new("", template.field, templates::not_checked(why))
+fn unknown_result(template: &Template, why: &str) -> AdmissionFinding {
+    AdmissionFinding::new("", template.field, templates::not_checked(why))
 }

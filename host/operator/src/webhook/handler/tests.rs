@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_evaluator::AllowedKinds;
-use dask_operator_evaluator::logic::{Failure, Logic, LogicPlugin};
-use dask_operator_evaluator::policy::{Mode, Policy, Rules};
+use dask_operator_evaluator::logic::{LogicInterface, LogicPlugin, PluginFailure};
+use dask_operator_evaluator::policy::{Mode, PolicyInterface, PolicyPlugin};
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, AdmissionResponse, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest, Severity, Verdict,
@@ -26,20 +26,20 @@ use crate::webhook::scale::tests::{stores, stores_with};
 /// Logic that accepts everything.
 struct Test;
 
-impl Logic for Test {
-    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, Failure> {
+impl LogicInterface for Test {
+    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, PluginFailure> {
         Ok(Vec::new())
     }
 
-    fn default(&self, object: &str, _: &str) -> Result<contract::Answer<String>, Failure> {
+    fn default(&self, object: &str, _: &str) -> Result<contract::Answer<String>, PluginFailure> {
         Ok(Ok(object.to_owned()))
     }
 
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
         Ok(Vec::new())
     }
 
-    fn plan(&self, _: &Observation) -> Result<contract::Answer<Plan>, Failure> {
+    fn plan(&self, _: &Observation) -> Result<contract::Answer<Plan>, PluginFailure> {
         Err("not called in these tests".into())
     }
 }
@@ -47,8 +47,8 @@ impl Logic for Test {
 /// Policy that allows at most three workers.
 struct Few;
 
-impl Rules for Few {
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Few {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         let object: Value = serde_json::from_str(&request.object)?;
         let workers = object["spec"]["worker"]["replicas"].as_u64().unwrap_or_default();
         let finding = || Finding {
@@ -67,7 +67,7 @@ impl Rules for Few {
         }))
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Ok(Ok(Review::Allow))
     }
 }
@@ -75,12 +75,12 @@ impl Rules for Few {
 /// Policy that always fails.
 struct Broken;
 
-impl Rules for Broken {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Broken {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         Err("it trapped".into())
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Err("it trapped".into())
     }
 }
@@ -92,16 +92,16 @@ fn handler(workers: u32) -> Arc<Handler> {
     handler_with(workers, Box::new(Few))
 }
 
-fn handler_with(workers: u32, rules: Box<dyn Rules>) -> Arc<Handler> {
+fn handler_with(workers: u32, rules: Box<dyn PolicyInterface>) -> Arc<Handler> {
     handler_of(stores(workers), rules)
 }
 
-fn handler_of(stores: Stores, rules: Box<dyn Rules>) -> Arc<Handler> {
+fn handler_of(stores: Stores, rules: Box<dyn PolicyInterface>) -> Arc<Handler> {
     let plugin = LogicPlugin::new("test".into(), "{}".into(), Arc::new(Test));
     let plugin = plugin
         .map(Arc::new)
         .map_err(|failure| PluginError::no_answer("test", &failure));
-    let policy = Policy {
+    let policy = PolicyPlugin {
         title: "few".into(),
         settings: "{}".into(),
         mode: Mode::Protect,
@@ -319,7 +319,7 @@ async fn updates_of_objects_that_are_being_deleted_are_admitted() {
 }
 
 /// Returns a catalog entry with a policy of the namespace `n`.
-fn own_policy(rules: Box<dyn Rules>) -> Entry {
+fn own_policy(rules: Box<dyn PolicyInterface>) -> Entry {
     Entry {
         id: PluginId {
             namespace: Some("n".into()),
@@ -331,7 +331,7 @@ fn own_policy(rules: Box<dyn Rules>) -> Entry {
         },
         order: 0,
         logic: BTreeMap::new(),
-        policy: Some(Ok(Arc::new(Policy {
+        policy: Some(Ok(Arc::new(PolicyPlugin {
             title: "own".into(),
             settings: "{}".into(),
             mode: Mode::Protect,
@@ -370,8 +370,8 @@ async fn plugins_of_the_namespace_are_called_in_a_run_of_its_own(
 /// Policy that allows everything after a delay.
 struct Slow(Duration);
 
-impl Rules for Slow {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Slow {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         std::thread::sleep(self.0);
         Ok(Ok(AdmissionResponse {
             verdict: Verdict::Allow,
@@ -379,13 +379,13 @@ impl Rules for Slow {
         }))
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Ok(Ok(Review::Allow))
     }
 }
 
 /// Returns a handler with a policy of the cluster and one of the namespace `n`.
-fn handler_of_tenant(of_cluster: Box<dyn Rules>, own: Box<dyn Rules>) -> Arc<Handler> {
+fn handler_of_tenant(of_cluster: Box<dyn PolicyInterface>, own: Box<dyn PolicyInterface>) -> Arc<Handler> {
     let handler = handler_with(1, of_cluster);
     let plugins = &handler.decider.plugins;
     let catalog = plugins.catalog().with(vec![own_policy(own)], BTreeMap::new());
@@ -449,7 +449,7 @@ async fn errors_of_invalid_requests_are_one_short_line() {
 
 #[test]
 fn reports_of_monitoring_policies_are_limited() {
-    let reports = |count: usize| vec![Said::new("p", "", "one\ntwo"); count];
+    let reports = |count: usize| vec![AdmissionFinding::new("p", "", "one\ntwo"); count];
     assert_eq!(lines(&reports(1)), ["policy p: one two"]);
     let many = lines(&reports(1_000_000));
     assert_eq!(many.len(), LINES + 1);

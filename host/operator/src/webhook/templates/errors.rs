@@ -1,7 +1,7 @@
 //! Classification of the API server's errors about a template, as refusals or warnings.
 
 use dask_operator_core::api_error::{ApiError, ErrorClass};
-use dask_operator_evaluator::admission::{Outcome, Said};
+use dask_operator_evaluator::admission::{AdmissionFinding, AdmissionOutcome};
 use kube::core::Status;
 
 use super::Template;
@@ -14,9 +14,9 @@ const NO_DRY_RUN: &str = "does not support dry run";
 
 /// Adds the API server's error about a template to `outcome`. Errors that recur as long as the template is unchanged are
 /// refusals. Errors that depend on other objects and may go away (quotas, Pod Security, policies, ports in use) are warnings.
-pub(crate) fn add_error(template: &Template, status: &Status, outcome: &mut Outcome) {
+pub(crate) fn add_error(template: &Template, status: &Status, outcome: &mut AdmissionOutcome) {
     let kind = &template.kind.resource.kind;
-    let finding = |message: String| Said::new("", template.field, message);
+    let finding = |message: String| AdmissionFinding::new("", template.field, message);
     let refused_now = |message: &str| format!("the API server would refuse the {kind} now: {message}");
     match (status.code, &*status.message) {
         // The template has passed all other checks. The object with this name may be about to be deleted. If it is not, the
@@ -47,7 +47,9 @@ pub(crate) fn add_error(template: &Template, status: &Status, outcome: &mut Outc
                         "the API server takes no {kind} `{name}`, which is made for it: {}: choose another name",
                         cause.message
                     );
-                    outcome.refusals.push(Said::new("", &cause.field, message));
+                    outcome
+                        .refusals
+                        .push(AdmissionFinding::new("", &cause.field, message));
                 }
             }
             for cause in causes.iter().filter(|cause| cause.field.starts_with("spec")) {
@@ -55,9 +57,11 @@ pub(crate) fn add_error(template: &Template, status: &Status, outcome: &mut Outc
                 if is_in_use(&cause.message) {
                     outcome
                         .warnings
-                        .push(Said::new("", &field, refused_now(&cause.message)));
+                        .push(AdmissionFinding::new("", &field, refused_now(&cause.message)));
                 } else {
-                    outcome.refusals.push(Said::new("", &field, &*cause.message));
+                    outcome
+                        .refusals
+                        .push(AdmissionFinding::new("", &field, &*cause.message));
                 }
             }
         }
@@ -100,7 +104,7 @@ mod tests {
                 "metadata.name",
                 "Invalid value: \"1-scheduler\": no",
             );
-            let mut outcome = Outcome::default();
+            let mut outcome = AdmissionOutcome::default();
             add_error(&templates[template], &status, &mut outcome);
             (outcome.refusal(), outcome.notices())
         };
@@ -138,7 +142,7 @@ mod tests {
         let template = &changed(DaskKind::Cluster, &cluster(), None)[2];
         let findings = |code, field: &str, message: &str| {
             let status = failure(code, "Invalid", field, message);
-            let mut outcome = Outcome::default();
+            let mut outcome = AdmissionOutcome::default();
             add_error(template, &status, &mut outcome);
             (outcome.refusal(), outcome.notices().join("; "))
         };

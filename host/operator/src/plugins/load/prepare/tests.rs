@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use dask_operator_api::DaskPlugin;
 use dask_operator_evaluator::convert;
-use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_runtime::EngineConfig;
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Operation, Review, ReviewRequest,
@@ -16,8 +16,8 @@ use super::*;
 /// Rules that record the user information that they receive.
 struct Notes(Arc<Mutex<String>>);
 
-impl Rules for Notes {
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+impl PolicyInterface for Notes {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
         self.0
             .lock()
             .unwrap_or_else(|error| panic!("{error}"))
@@ -25,7 +25,7 @@ impl Rules for Notes {
         Err("it only notes".into())
     }
 
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
         Err("it only notes".into())
     }
 }
