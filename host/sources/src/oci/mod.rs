@@ -5,7 +5,7 @@
 mod challenge;
 mod image;
 mod manifest;
-mod places;
+mod redirect_guard;
 mod session;
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::image::Image;
 use self::manifest::{Content, Manifest};
-pub use self::places::LOOKUPS;
+pub use self::redirect_guard::LOOKUPS;
 use self::session::{Access, Request, Session};
 use crate::{Credentials, SIZE_LIMIT, SourceError};
 

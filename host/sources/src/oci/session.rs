@@ -15,7 +15,7 @@ use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode,
 use serde::Deserialize;
 
 use super::challenge::Challenge;
-use super::places::RedirectGuard;
+use super::redirect_guard::RedirectGuard;
 use super::{Image, MAX_TEXT_BYTES, RegistryOptions};
 use crate::{Credentials, SourceError};
 
