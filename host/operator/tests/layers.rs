@@ -138,7 +138,7 @@ fn only_some_modules_do_io() {
             &["kube::Client", "kube::{Client", "Api<", "client.request"],
         ),
         (NETWORK, &["TcpStream", "TcpListener", "HttpScheduler"]),
-        (FILES, &["std::fs", "tokio::fs", "File::"]),
+        (FILES, &["std::fs", "tokio::fs", "File::", "tempfile::"]),
     ];
     let sources = sources();
     for (allowed, words) in rules {
