@@ -9,7 +9,7 @@
 //! * [`validate`]: calls `validate` with the object before the update, then the policies again, and checks a dry run of the
 //!   plan with the gate.
 //!
-//! [`passes_unasked`] decides which requests are allowed without a call, so that a broken component can't block them.
+//! [`skips_plugins`] decides which requests are allowed without a call, so that a broken component can't block them.
 
 mod dry_run;
 mod object;
@@ -34,7 +34,7 @@ pub use request::Request;
 use crate::Evaluator;
 use crate::convert;
 use crate::fields::FIELDS;
-use crate::findings::{keep_for_author, strictly};
+use crate::findings::{apply_strictness, retain_for_author};
 use crate::logic::PluginFailure;
 use crate::policy::{LARGE, Mode, PolicyPlugin};
 use object::Object;
@@ -42,7 +42,7 @@ use object::Object;
 /// Returns true if a request is allowed without a call of any plugin: an update of an object that is being deleted, or an
 /// update that does not change the spec, the labels or the annotations (finalizers, owner references, status).
 #[must_use]
-pub fn passes_unasked(request: &Request<'_>) -> bool {
+pub fn skips_plugins(request: &Request<'_>) -> bool {
     let Some(old) = request.before() else {
         return false;
     };
@@ -56,7 +56,7 @@ pub fn passes_unasked(request: &Request<'_>) -> bool {
 /// Returns true for an update that does not change the spec. No defaults are added to such an object, and errors that it had
 /// before do not block the update: objects that are older than the webhook or than a policy can still be labelled.
 #[must_use]
-pub fn leaves_spec(request: &Request<'_>) -> bool {
+pub fn leaves_spec_unchanged(request: &Request<'_>) -> bool {
     request
         .before()
         .is_some_and(|old| request.object.get("spec") == old.get("spec"))
@@ -66,11 +66,11 @@ pub fn leaves_spec(request: &Request<'_>) -> bool {
 #[must_use]
 pub fn mutate(evaluator: &Evaluator, request: &Request<'_>) -> AdmissionOutcome {
     let mut outcome = AdmissionOutcome::default();
-    if passes_unasked(request) || request.operation == Operation::Delete {
+    if skips_plugins(request) || request.operation == Operation::Delete {
         return outcome;
     }
     let mut object = Object::of(request);
-    let changes_spec = !leaves_spec(request);
+    let changes_spec = !leaves_spec_unchanged(request);
     if changes_spec {
         default(evaluator, request, &mut object, &mut outcome);
     }
@@ -80,7 +80,7 @@ pub fn mutate(evaluator: &Evaluator, request: &Request<'_>) -> AdmissionOutcome 
     if outcome.is_allowed() && changes_spec {
         // Only this webhook sees both the fields that the author wrote and those that were filled in.
         let mut found = findings(evaluator, request, &object, &mut outcome);
-        keep_for_author(&mut found, request.object, object.value());
+        retain_for_author(&mut found, request.object, object.value());
         outcome.add_findings(found);
     }
     outcome.changed = object.into_changed();
@@ -92,7 +92,7 @@ pub fn mutate(evaluator: &Evaluator, request: &Request<'_>) -> AdmissionOutcome 
 #[must_use]
 pub fn validate(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> AdmissionOutcome {
     let mut outcome = AdmissionOutcome::default();
-    if passes_unasked(request) {
+    if skips_plugins(request) {
         return outcome;
     }
     let mut object = Object::of(request);
@@ -104,8 +104,8 @@ pub fn validate(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) ->
     default(evaluator, request, &mut object, &mut outcome);
     if outcome.is_allowed() {
         let mut found = findings(evaluator, request, &object, &mut outcome);
-        if leaves_spec(request) || object.is_changed() {
-            keep_for_author(&mut found, request.object, object.value());
+        if leaves_spec_unchanged(request) || object.is_changed() {
+            retain_for_author(&mut found, request.object, object.value());
             outcome.add_findings(found);
         } else {
             // The mutating webhook has reported the warnings.
@@ -115,7 +115,7 @@ pub fn validate(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) ->
     if outcome.is_allowed() {
         call_policies(evaluator, request, &mut object, &mut outcome, false);
     }
-    if outcome.is_allowed() && !leaves_spec(request) {
+    if outcome.is_allowed() && !leaves_spec_unchanged(request) {
         dry_run::check(evaluator, request, &object, &mut outcome, now);
     }
     outcome
@@ -188,9 +188,9 @@ fn findings(
     let plugin = &evaluator.logic;
     let validate = |object: &str, old: Option<&str>| plugin.logic.validate(object, old, &plugin.settings);
     let mut findings = match validate(object.text(), object.before()) {
-        Ok(findings) => strictly(findings, evaluator.strict),
+        Ok(findings) => apply_strictness(findings, evaluator.strict),
         Err(failure) => {
-            let severity = if leaves_spec(request) {
+            let severity = if leaves_spec_unchanged(request) {
                 Severity::Warning
             } else {
                 outcome.undecided += 1;
@@ -212,7 +212,7 @@ fn findings(
     });
     findings.append(&mut invalid_values);
     if let (Some(old), Some(text)) = (request.before(), object.before()) {
-        forgive(&mut findings, || {
+        relax(&mut findings, || {
             let mut before = validate(text, None).unwrap_or_default();
             before.append(&mut FIELDS.values(request.kind, old));
             before
@@ -222,7 +222,7 @@ fn findings(
 }
 
 /// Relaxes findings that the object before the update had too: errors become warnings, and warnings are removed.
-fn forgive(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
+fn relax(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
     if findings.is_empty() {
         return;
     }
@@ -264,7 +264,7 @@ fn call_policies(
             Err(Undecided { reason, is_broken }) => {
                 let entry =
                     AdmissionFinding::new(&policy.title, "", format!("it could not decide: {reason}"));
-                let is_harmless = leaves_spec(request) || request.operation == Operation::Delete;
+                let is_harmless = leaves_spec_unchanged(request) || request.operation == Operation::Delete;
                 match policy.mode {
                     Mode::Monitor => outcome.report(entry),
                     // A broken policy must not prevent existing objects from being labelled or deleted. A policy that had too
@@ -282,7 +282,7 @@ fn call_policies(
         match response.verdict {
             Verdict::Allow => {}
             Verdict::Refuse(findings) => {
-                let findings = strictly(findings, evaluator.strict);
+                let findings = apply_strictness(findings, evaluator.strict);
                 add_refusal(policy, request, object, outcome, findings);
             }
             Verdict::Patch(text) if patching => apply_patch(policy, object, outcome, &text),
@@ -342,7 +342,7 @@ fn add_refusal(
     outcome: &mut AdmissionOutcome,
     findings: Vec<Finding>,
 ) {
-    let before = match object.before().filter(|_| leaves_spec(request)) {
+    let before = match object.before().filter(|_| leaves_spec_unchanged(request)) {
         Some(old) => match admit_by(policy, request, old, Some(old)).map(|response| response.verdict) {
             Ok(Verdict::Refuse(before)) => before,
             _ => Vec::new(),
@@ -409,7 +409,7 @@ fn logic_error(request: &Request<'_>, outcome: &mut AdmissionOutcome, by: &str, 
 /// Adds the failure of a call of the logic plugin. It blocks the request, unless the spec does not change.
 fn logic_failed(request: &Request<'_>, outcome: &mut AdmissionOutcome, by: &str, failure: &PluginFailure) {
     let entry = AdmissionFinding::new("", "", failure_message(by, failure));
-    if leaves_spec(request) {
+    if leaves_spec_unchanged(request) {
         outcome.warn(entry);
     } else {
         outcome.refuse_undecided(entry);

@@ -27,7 +27,7 @@ pub fn to_text<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
 
 /// Turns mistakes into errors if `strict` is true, which the administrator sets.
 #[must_use]
-pub fn strictly(mut findings: Vec<Finding>, strict: bool) -> Vec<Finding> {
+pub fn apply_strictness(mut findings: Vec<Finding>, strict: bool) -> Vec<Finding> {
     for finding in &mut findings {
         if strict && finding.severity == Severity::Mistake {
             finding.severity = Severity::Error;
@@ -38,7 +38,7 @@ pub fn strictly(mut findings: Vec<Finding>, strict: bool) -> Vec<Finding> {
 
 /// Removes warnings that do not help the author: those about fields that were filled in (`written` is the object as it was
 /// sent, `filled` the defaulted object), and those that repeat a message for another field.
-pub fn keep_for_author(findings: &mut Vec<Finding>, written: &Value, filled: &Value) {
+pub fn retain_for_author(findings: &mut Vec<Finding>, written: &Value, filled: &Value) {
     let is_filled_in = |field: &str| at(written, field).is_none() && at(filled, field).is_some();
     let mut seen: HashSet<String> = HashSet::new();
     findings.retain(|finding| {
@@ -84,7 +84,11 @@ mod tests {
     #[test]
     fn mistakes_become_errors_only_in_strict_mode() {
         let found = [Severity::Error, Severity::Mistake, Severity::Warning].map(|s| finding(s, "a", "b"));
-        let severities = |strict| strictly(found.to_vec(), strict).into_iter().map(|f| f.severity);
+        let severities = |strict| {
+            apply_strictness(found.to_vec(), strict)
+                .into_iter()
+                .map(|f| f.severity)
+        };
         assert!(severities(false).eq([Severity::Error, Severity::Mistake, Severity::Warning]));
         assert!(severities(true).eq([Severity::Error, Severity::Error, Severity::Warning]));
     }
@@ -103,7 +107,7 @@ mod tests {
             finding(Severity::Error, "spec.c.image", "is wrong"),
             finding(Severity::Mistake, "spec.c.image", "is odd"),
         ];
-        keep_for_author(&mut found, &written, &filled);
+        retain_for_author(&mut found, &written, &filled);
         let fields: Vec<&str> = found.iter().map(|finding| finding.field.as_str()).collect();
         assert_eq!(
             fields,

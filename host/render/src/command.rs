@@ -102,7 +102,7 @@ pub fn run(
     }
     let mut rendered = render(all, &plugins, args.namespace.as_deref(), now());
     if args.strict {
-        rendered = rendered.strictly();
+        rendered = rendered.with_strictness();
     }
     for message in &rendered.messages {
         writeln!(err, "{message}")?;

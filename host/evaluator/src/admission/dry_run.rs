@@ -9,11 +9,11 @@ use dask_operator_runtime::contract::{Observation, ObservedKind, SchedulerState,
 use serde_json::{Value, json};
 
 use super::object::{self, Object};
-use super::{AdmissionFinding, AdmissionOutcome, Request, forgive, logic_failed};
+use super::{AdmissionFinding, AdmissionOutcome, Request, logic_failed, relax};
 use crate::Evaluator;
 use crate::convert;
 use crate::fields::FIELDS;
-use crate::findings::strictly;
+use crate::findings::apply_strictness;
 use crate::plan::PlanError;
 use crate::review::ReviewError;
 
@@ -32,12 +32,12 @@ pub(super) fn check(
     outcome: &mut AdmissionOutcome,
     now: Timestamp,
 ) {
-    let mut unknown = strictly(
+    let mut unknown = apply_strictness(
         FIELDS.of_kubernetes(request.kind, request.object),
         evaluator.strict,
     );
     if let Some(old) = request.before() {
-        forgive(&mut unknown, || FIELDS.of_kubernetes(request.kind, old));
+        relax(&mut unknown, || FIELDS.of_kubernetes(request.kind, old));
     }
     outcome.add_findings(unknown);
     if !outcome.is_allowed() {

@@ -37,7 +37,7 @@ use super::*;
 #[case::other_kind(json!({"kind": "Pod", "spec": {"wroker": 1}}), &[])]
 fn reports_unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
     let kind = object["kind"].as_str().and_then(DaskKind::from_kind);
-    let findings = kind.map(|kind| Fields::new().unknown(kind, &object));
+    let findings = kind.map(|kind| CrdFields::new().unknown(kind, &object));
     let messages: Vec<_> = findings
         .into_iter()
         .flatten()
@@ -165,7 +165,7 @@ fn reports_unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
        did you mean `sessionAffinity`?"])]
 fn reports_unknown_fields_of_kubernetes_objects(#[case] spec: Value, #[case] expected: &[&str]) {
     let object = json!({"kind": "DaskCluster", "spec": spec});
-    let found: Vec<_> = Fields::new()
+    let found: Vec<_> = CrdFields::new()
         .of_kubernetes(DaskKind::Cluster, &object)
         .into_iter()
         .map(|finding| match finding.severity {
@@ -182,7 +182,7 @@ fn reports_unknown_fields_of_kubernetes_objects(#[case] spec: Value, #[case] exp
 fn many_unknown_fields_are_counted_and_only_some_are_named() {
     let many: Map<String, Value> = (0..200_000).map(|i| (format!("f{i}"), json!(0))).collect();
     let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": many}}});
-    let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
+    let found = CrdFields::new().of_kubernetes(DaskKind::Cluster, &object);
     assert_eq!(found.len(), 101);
     assert_eq!(
         found[100].message,
@@ -195,7 +195,7 @@ fn long_names_are_not_compared_with_fields() {
     // Without its dashes, the second name is a field.
     for name in ["s".repeat(1 << 20), format!("{}hostname", "-".repeat(100))] {
         let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {name: 1}}}});
-        let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
+        let found = CrdFields::new().of_kubernetes(DaskKind::Cluster, &object);
         let message = &found[0].message;
         assert!(message.ends_with("`kubectl explain` says which there are"));
     }
@@ -208,7 +208,7 @@ fn a_missing_field_is_compared_with_a_limited_number_of_names() {
         let mut container: Map<String, Value> = (0..others).map(|i| (format!("f{i}"), json!(0))).collect();
         container.insert("nmae".to_owned(), json!("a"));
         let spec = json!({"worker": {"spec": {"containers": [container]}}});
-        let found = Fields::new().values(DaskKind::Cluster, &json!({"spec": spec}));
+        let found = CrdFields::new().values(DaskKind::Cluster, &json!({"spec": spec}));
         found[0].message.clone()
     };
     assert_eq!(
@@ -233,7 +233,7 @@ fn a_missing_field_is_compared_with_a_limited_number_of_names() {
 #[case::large(json!({"worker": {"replicas": 2_147_483_648_u64}}), &[])]
 fn reports_invalid_values_of_dask_fields(#[case] spec: Value, #[case] expected: &[&str]) {
     let object = json!({"kind": "DaskCluster", "spec": spec});
-    let found: Vec<_> = Fields::new()
+    let found: Vec<_> = CrdFields::new()
         .values(DaskKind::Cluster, &object)
         .into_iter()
         .map(|finding| format!("{}: {}", finding.field, finding.message))
@@ -244,7 +244,7 @@ fn reports_invalid_values_of_dask_fields(#[case] spec: Value, #[case] expected: 
 #[test]
 fn reports_values_above_the_maximum() {
     let object = json!({"kind": "DaskAutoscaler", "spec": {"scaleUp": {"windowSeconds": 3601}}});
-    let found = Fields::new().values(DaskKind::Autoscaler, &object);
+    let found = CrdFields::new().values(DaskKind::Autoscaler, &object);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].field, "spec.scaleUp.windowSeconds");
     assert_eq!(found[0].message, "3601 can't be used: write 3600 or less");
@@ -296,7 +296,7 @@ fn reports_invalid_values_of_pods(#[case] pod: Value, #[case] expected: &[&str])
         .iter()
         .map(|message| format!("spec.worker.spec.{message}"))
         .collect();
-    let found: Vec<_> = Fields::new()
+    let found: Vec<_> = CrdFields::new()
         .values(DaskKind::Cluster, &object)
         .into_iter()
         .map(|finding| format!("{}: {}", finding.field, finding.message))
@@ -309,7 +309,7 @@ fn reports_invalid_values_of_pods(#[case] pod: Value, #[case] expected: &[&str])
 #[case::no_port(json!({"name": "a"}), "port: it is missing: write a whole number")]
 fn reports_invalid_values_of_services(#[case] port: Value, #[case] expected: &str) {
     let object = json!({"kind": "DaskCluster", "spec": {"scheduler": {"service": {"ports": [port]}}}});
-    let found = Fields::new().values(DaskKind::Cluster, &object);
+    let found = CrdFields::new().values(DaskKind::Cluster, &object);
     let found: Vec<_> = found
         .into_iter()
         .map(|finding| format!("{}: {}", finding.field, finding.message))
@@ -320,7 +320,7 @@ fn reports_invalid_values_of_services(#[case] port: Value, #[case] expected: &st
 #[test]
 fn the_number_of_errors_about_values_is_limited() {
     let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {"containers": [], "imagePullSecrets": vec![1; 1000]}}}});
-    let found = Fields::new().values(DaskKind::Cluster, &object);
+    let found = CrdFields::new().values(DaskKind::Cluster, &object);
     assert_eq!(found.len(), MAX_FINDINGS + 1);
     assert_eq!(found[MAX_FINDINGS].field, "spec");
 }
@@ -334,6 +334,6 @@ fn the_number_of_errors_about_values_is_limited() {
 #[case::unknown(json!({"worker": {"spec": {"zzz": null}}}), json!({"worker": {"spec": {"zzz": null}}}))]
 fn nulls_are_removed_as_by_the_api_server(#[case] spec: Value, #[case] expected: Value) {
     let mut object = json!({"kind": "DaskCluster", "spec": spec});
-    Fields::new().prune_nulls(DaskKind::Cluster, &mut object);
+    CrdFields::new().prune_nulls(DaskKind::Cluster, &mut object);
     assert_eq!(object["spec"], expected);
 }

@@ -61,7 +61,7 @@ pub struct Rendered {
 impl Rendered {
     /// Returns the result with all mistakes turned into errors.
     #[must_use]
-    pub fn strictly(mut self) -> Self {
+    pub fn with_strictness(mut self) -> Self {
         for message in &mut self.messages {
             if message.level == Level::Mistake {
                 message.level = Level::Error;

@@ -9,7 +9,7 @@ use crate::documents::DASK_GROUP;
 
 use super::{Known, Level, Renderer, uid};
 use dask_operator_evaluator::fields::FIELDS;
-use dask_operator_evaluator::findings::keep_for_author;
+use dask_operator_evaluator::findings::retain_for_author;
 use dask_operator_evaluator::manifest::{generated_name, receive};
 use dask_operator_evaluator::suggest::did_you_mean;
 
@@ -118,7 +118,7 @@ impl Renderer<'_> {
                     findings.append(&mut invalid_values);
                 }
                 is_valid = !findings.iter().any(|finding| finding.severity == Severity::Error);
-                keep_for_author(&mut findings, &given, &object);
+                retain_for_author(&mut findings, &given, &object);
                 // The component may have a more specific message about a field.
                 dropped.retain(|finding| !findings.iter().any(|other| other.field == finding.field));
                 self.report_findings(source, &title, dropped);
