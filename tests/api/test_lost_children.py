@@ -13,7 +13,7 @@ from support.dask import workers
 from support.manifests import cluster, job
 from support.waiting import until
 
-#: Minimum number of seconds for which the operator collects changes: COLLECT in host/operator/src/controller/passes.rs.
+#: Minimum number of seconds for which the operator collects changes: BATCH in host/operator/src/controller/debounce.rs.
 COLLECTED = 0.1
 #: Maximum number of deletions until one replacement is faster than :data:`COLLECTED`.
 TRIES = 40

@@ -9,7 +9,7 @@ use http::Uri;
 use http::uri::Scheme;
 use kube::core::Selector;
 
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 use crate::leader_election::LeaseArgs;
 use crate::plugins::load::args::SourceArgs;
 use crate::selection::selector;
@@ -74,14 +74,15 @@ pub struct RunArgs {
     /// Allow components that an administrator configures to create children of this kind too, as
     /// cert-manager.io/v1/Certificate. Can be repeated. The operator needs the permissions for it. Kinds that grant permissions
     /// or hold secrets are not allowed.
-    #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child, help_heading = "Components")]
-    pub(crate) allow_child: Vec<Kind>,
+    #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = ResourceType::of_child,
+          help_heading = "Components")]
+    pub(crate) allow_child: Vec<ResourceType>,
 
     /// Allow all components to create children of this kind too, also those of a DaskPlugin, which the users of a
     /// namespace create. Can be repeated. [default: none]
-    #[arg(long = "allow-tenant-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child,
+    #[arg(long = "allow-tenant-child", value_name = "APIVERSION/KIND", value_parser = ResourceType::of_child,
           help_heading = "Components")]
-    pub(crate) allow_tenant_child: Vec<Kind>,
+    pub(crate) allow_tenant_child: Vec<ResourceType>,
 
     /// Write the newest request about each Dask resource into this folder, for `dask-operator plugin run -f`: the
     /// admission requests to the webhook and the observations that components receive. Intended for plugin authors.

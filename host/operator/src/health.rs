@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::leader_election::leadership::Leading;
+use crate::leader_election::leadership::Leadership;
 
 /// Seconds after which the API server ends a watch; the watch is then resumed where it ended. A watch that has not been
 /// started for much longer is stuck.
@@ -22,7 +22,7 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Health {
     inner: Mutex<Inner>,
-    leading: Leading,
+    leadership: Leadership,
 }
 
 #[derive(Debug)]
@@ -46,14 +46,14 @@ struct Watch {
 
 impl Default for Health {
     fn default() -> Self {
-        Self::new(Leading::always())
+        Self::new(Leadership::always())
     }
 }
 
 impl Health {
     /// Returns the state before anything has started. A replica that is not the leader need not reconcile.
     #[must_use]
-    pub(crate) fn new(leading: Leading) -> Self {
+    pub(crate) fn new(leadership: Leadership) -> Self {
         let inner = Inner {
             watches: BTreeMap::new(),
             last_reconcile: Instant::now(),
@@ -62,14 +62,14 @@ impl Health {
         };
         Self {
             inner: Mutex::new(inner),
-            leading,
+            leadership,
         }
     }
 
     /// Returns whether this process is the leader.
     #[must_use]
     pub(crate) fn leads(&self) -> bool {
-        self.leading.now()
+        self.leadership.now()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -252,11 +252,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_queue_of_a_standby_replica_is_never_stuck() {
-        let leading = Leading::not_yet();
-        let health = Health::new(leading.clone());
+        let leadership = Leadership::not_yet();
+        let health = Health::new(leadership.clone());
         tokio::time::advance(QUEUE_LIMIT * 2).await;
         assert!(health.stuck(QUEUE_LIMIT * 2).is_empty());
-        leading.until(Instant::now() + Duration::from_secs(1));
+        leadership.until(Instant::now() + Duration::from_secs(1));
         assert_eq!(health.stuck(QUEUE_LIMIT * 2).len(), 1);
     }
 }

@@ -19,13 +19,13 @@ use crate::cache::Stores;
 use crate::client;
 use crate::client::crds;
 use crate::client::events::Events;
-use crate::client::resource::Kind;
-use crate::client::writer::Writes;
+use crate::client::resource::ResourceType;
+use crate::client::writer::Writer;
 use crate::controller::Controller;
 use crate::controller::probes::Probes;
 use crate::health::Health;
 use crate::leader_election::Lease;
-use crate::leader_election::leadership::Leading;
+use crate::leader_election::leadership::Leadership;
 use crate::legacy_env::Settings;
 use crate::plugins::load::defaults;
 use crate::plugins::load::{Manager, Parts};
@@ -79,14 +79,15 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         format!("{address} can't be had for health and metrics; name another with --bind")
     })?;
 
-    let leading = match args.lease.name {
-        Some(_) => Leading::not_yet(),
-        None => Leading::always(),
+    let leadership = match args.lease.name {
+        Some(_) => Leadership::not_yet(),
+        None => Leadership::always(),
     };
-    let (metrics, health) = (Metrics::register(), Arc::new(Health::new(leading.clone())));
+    let (metrics, health) = (Metrics::register(), Arc::new(Health::new(leadership.clone())));
     let client = client::connect(args.context.as_deref(), metrics.api, health.clone()).await?;
     let sources = args.sources.sources().context("--plugin-ca-file")?;
-    let resources = |kinds: &[Kind]| -> Vec<_> { kinds.iter().map(|kind| kind.resource.clone()).collect() };
+    let resources =
+        |kinds: &[ResourceType]| -> Vec<_> { kinds.iter().map(|kind| kind.resource.clone()).collect() };
     let allowed_kinds = AllowedKinds::new(
         &resources(&args.allow_child),
         &resources(&args.allow_tenant_child),
@@ -104,15 +105,15 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
 
     // Pods and Services are always watched, whatever components declare: an autoscaler receives the pod of its
     // scheduler, and schedulers are found by both.
-    let always = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
+    let always = ["Pod", "Service"].map(|kind| ResourceType::of(ResourceKind::new("v1", kind)));
     // Kinds that the administrator allows are watched too, so that plugins can use them.
     let catalog = plugins.catalog();
-    let declared = catalog.child_kinds().map(|kind| Kind::of(kind.clone()));
+    let declared = catalog.child_kinds().map(|kind| ResourceType::of(kind.clone()));
     let allowed = args.allow_child.iter().chain(&args.allow_tenant_child).cloned();
     let stores = Stores::new(allowed.chain(always).chain(declared));
-    let writes = Writes::new(client.clone(), args.writes_in_flight).only_while(leading.clone());
-    let lease = Lease::new(&args.lease, &client, leading.clone());
-    let events = Events::new(client.clone(), settings.events).only_while(leading.clone());
+    let writer = Writer::new(client.clone(), args.writes_in_flight).only_while(leadership.clone());
+    let lease = Lease::new(&args.lease, &client, leadership.clone());
+    let events = Events::new(client.clone(), settings.events).only_while(leadership.clone());
     let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;
     let (tell, news) = mpsc::unbounded_channel();
     let schedulers = Schedulers::new(
@@ -128,7 +129,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         stores: stores.clone(),
         plugins: plugins.clone(),
         schedulers,
-        writes: writes.clone(),
+        writer: writer.clone(),
         events: events.clone(),
         metrics: metrics.reconcile,
         selection: selection.clone(),
@@ -146,7 +147,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let queues = controller.clone();
     let parts = Parts {
         client: client.clone(),
-        writes: writes.clone(),
+        writer: writer.clone(),
         events: events.clone(),
         plugins: plugins.clone(),
         engine,
@@ -155,7 +156,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         watched: stores.kinds().clone(),
         metrics: metrics.plugins,
         health: health.clone(),
-        leading: leading.clone(),
+        leadership: leadership.clone(),
         selection,
         swapped: Box::new(move |namespace| queues.swapped(namespace)),
     };
@@ -176,10 +177,10 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     };
     let serves_webhook = webhook::start(&args.webhook, &mut tasks, parts).await?;
     tasks.spawn("the removal of kopf's marks", {
-        let (leading, writes) = (leading.clone(), writes.clone());
+        let (leadership, writer) = (leadership.clone(), writer.clone());
         async move {
-            leading.wait().await;
-            kopf::clean(marked, stores, writes).await;
+            leadership.wait().await;
+            kopf::clean(marked, stores, writer).await;
         }
     });
     let probes = Server {
@@ -202,9 +203,9 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         _ = interrupt.recv() => { info!("stopping: received SIGINT"); Ok(()) }
     };
     // Writes end before the lease is released, so that the next leader does not meet writes in flight.
-    leading.end();
+    leadership.end();
     if let Some(lease) = &lease {
-        writes.settle(SETTLE).await;
+        writer.settle(SETTLE).await;
         lease.release().await;
     }
     if serves_webhook {

@@ -14,9 +14,9 @@ pub(crate) struct Listings(RwLock<HashMap<ResourceKind, HashMap<Option<String>, 
 
 impl Listings {
     /// Records that the objects of a kind can't be known. Returns whether this is new.
-    pub(crate) fn hindered(&self, kind: &ResourceKind, namespace: Option<&str>, why: String) -> bool {
-        let mut hindered = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let scopes = hindered.entry(kind.clone()).or_default();
+    pub(crate) fn set_unlisted(&self, kind: &ResourceKind, namespace: Option<&str>, why: String) -> bool {
+        let mut unlisted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let scopes = unlisted.entry(kind.clone()).or_default();
         let before = scopes.insert(namespace.map(str::to_owned), why.clone());
         before != Some(why)
     }
@@ -24,29 +24,29 @@ impl Listings {
     /// Returns the last recorded reason for a kind in exactly this scope (`None` for all namespaces); `None` if its
     /// objects are known.
     #[must_use]
-    pub(crate) fn said(&self, kind: &ResourceKind, namespace: Option<&str>) -> Option<String> {
-        let hindered = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        hindered.get(kind)?.get(&namespace.map(str::to_owned)).cloned()
+    pub(crate) fn recorded_reason(&self, kind: &ResourceKind, namespace: Option<&str>) -> Option<String> {
+        let unlisted = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        unlisted.get(kind)?.get(&namespace.map(str::to_owned)).cloned()
     }
 
     /// Records that the objects of a kind are known. Returns whether this is new.
-    pub(crate) fn known(&self, kind: &ResourceKind, namespace: Option<&str>) -> bool {
-        let mut hindered = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(scopes) = hindered.get_mut(kind) else {
+    pub(crate) fn set_listed(&self, kind: &ResourceKind, namespace: Option<&str>) -> bool {
+        let mut unlisted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(scopes) = unlisted.get_mut(kind) else {
             return false;
         };
-        let was_hindered = scopes.remove(&namespace.map(str::to_owned)).is_some();
+        let was_unlisted = scopes.remove(&namespace.map(str::to_owned)).is_some();
         if scopes.is_empty() {
-            hindered.remove(kind);
+            unlisted.remove(kind);
         }
-        was_hindered
+        was_unlisted
     }
 
     /// Returns the reason why the objects of a kind in a namespace can't be known; `None` if they are known.
     #[must_use]
-    pub(crate) fn hindrance(&self, kind: &ResourceKind, namespace: &str) -> Option<String> {
-        let hindered = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let scopes = hindered.get(kind)?;
+    pub(crate) fn reason(&self, kind: &ResourceKind, namespace: &str) -> Option<String> {
+        let unlisted = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let scopes = unlisted.get(kind)?;
         let here = scopes.get(&Some(namespace.to_owned()));
         here.or_else(|| scopes.get(&None)).cloned()
     }
@@ -60,18 +60,22 @@ mod tests {
     fn a_kind_is_blocked_only_where_it_is_not_listed() {
         let listings = Listings::default();
         let (one, other) = (ResourceKind::new("v1", "Secret"), ResourceKind::new("v1", "Pod"));
-        assert!(listings.hindered(&one, Some("a"), "not yet".to_owned()));
-        assert!(!listings.hindered(&one, Some("a"), "not yet".to_owned()));
-        assert!(listings.hindered(&one, Some("a"), "no right".to_owned()));
-        assert_eq!(listings.hindrance(&one, "a").as_deref(), Some("no right"));
-        assert_eq!(listings.hindrance(&one, "b"), None);
-        assert_eq!(listings.hindrance(&other, "a"), None);
-        assert!(listings.known(&one, Some("a")) && !listings.known(&one, Some("a")));
-        assert_eq!(listings.hindrance(&one, "a"), None);
+        assert!(listings.set_unlisted(&one, Some("a"), "not yet".to_owned()));
+        assert!(!listings.set_unlisted(&one, Some("a"), "not yet".to_owned()));
+        assert!(listings.set_unlisted(&one, Some("a"), "no right".to_owned()));
+        assert_eq!(listings.reason(&one, "a").as_deref(), Some("no right"));
+        assert_eq!(listings.reason(&one, "b"), None);
+        assert_eq!(listings.reason(&other, "a"), None);
+        assert!(listings.set_listed(&one, Some("a")) && !listings.set_listed(&one, Some("a")));
+        assert_eq!(listings.reason(&one, "a"), None);
 
-        listings.hindered(&one, None, "no right".to_owned());
-        assert_eq!(listings.hindrance(&one, "b").as_deref(), Some("no right"));
-        assert_eq!(listings.said(&one, None).as_deref(), Some("no right"));
-        assert_eq!(listings.said(&one, Some("b")), None, "only of all namespaces");
+        listings.set_unlisted(&one, None, "no right".to_owned());
+        assert_eq!(listings.reason(&one, "b").as_deref(), Some("no right"));
+        assert_eq!(listings.recorded_reason(&one, None).as_deref(), Some("no right"));
+        assert_eq!(
+            listings.recorded_reason(&one, Some("b")),
+            None,
+            "only of all namespaces"
+        );
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! A reflector's store is changed by the events of one watch only, and finds objects by their name only. This cache needs more:
 //!
-//! * **Own writes are visible at once.** [`Store::wrote`](store::Store::wrote) stores the API server's answer to a write, so that
+//! * **Own writes are visible at once.** [`Store::record_write`](store::Store::wrote) stores the API server's answer to a write, so that
 //!   the next reconcile sees it even if the watch lags behind, and never creates an object twice. The store therefore orders
 //!   versions, ignores answers that arrive after the deletion, and names objects that no watch has confirmed in time.
 //! * **Objects are trimmed.** An [`Object`] is the few fields by which objects are found, and its JSON as one text for components.
@@ -39,13 +39,13 @@ use crate::cache::listings::Listings;
 use crate::cache::nodes::Nodes;
 use crate::cache::store::Store;
 use crate::client::object::Object;
-use crate::client::resource::{Kind, Kinds};
+use crate::client::resource::{ResourceType, ResourceTypes};
 use crate::key::ParentKey;
 
 /// One store for each watched kind. Clones share the stores.
 #[derive(Clone, Debug)]
 pub(crate) struct Stores {
-    kinds: Kinds,
+    kinds: ResourceTypes,
     stores: Arc<HashMap<ResourceKind, Store>>,
     nodes: Arc<Nodes>,
     listings: Arc<Listings>,
@@ -54,8 +54,8 @@ pub(crate) struct Stores {
 impl Stores {
     /// Returns empty stores for all Dask kinds and `others`.
     #[must_use]
-    pub(crate) fn new(others: impl IntoIterator<Item = Kind>) -> Self {
-        let kinds = Kinds::new(others);
+    pub(crate) fn new(others: impl IntoIterator<Item = ResourceType>) -> Self {
+        let kinds = ResourceTypes::new(others);
         let stores = kinds
             .iter()
             .map(|kind| (kind.resource.clone(), Store::default()))
@@ -70,7 +70,7 @@ impl Stores {
 
     /// Returns the kinds that have a store.
     #[must_use]
-    pub(crate) fn kinds(&self) -> &Kinds {
+    pub(crate) fn kinds(&self) -> &ResourceTypes {
         &self.kinds
     }
 

@@ -80,7 +80,7 @@ pub(crate) struct Store {
 
 /// An object before and after a change.
 #[derive(Debug)]
-pub(crate) struct Change {
+pub(crate) struct ObjectChange {
     /// `None` if the object is new.
     pub(crate) before: Option<Arc<Object>>,
     /// `None` if the object is gone.
@@ -148,7 +148,7 @@ impl Inner {
 
     /// Replaces an object. Returns the change from the version that a watch last showed. `confirmed` is true if a watch
     /// shows the object.
-    fn put(&mut self, mut object: Object, confirmed: bool) -> Change {
+    fn put(&mut self, mut object: Object, confirmed: bool) -> ObjectChange {
         if !object.terminating && self.deleted.contains_key(&object.uid) {
             object.terminating = true;
         }
@@ -175,14 +175,14 @@ impl Inner {
             generation: self.generation,
         };
         self.objects.insert(place(&object), entry);
-        Change {
+        ObjectChange {
             before,
             after: Some(object),
         }
     }
 
     /// Stores an object that a watch or a lookup shows.
-    fn show(&mut self, object: Object) -> Option<Change> {
+    fn show(&mut self, object: Object) -> Option<ObjectChange> {
         let generation = self.generation;
         if let Some(entry) = self.objects.get_mut(&place(&object)) {
             let same = entry.object.uid == object.uid;
@@ -196,13 +196,13 @@ impl Inner {
         Some(self.put(object, true))
     }
 
-    fn take(&mut self, place: &Place) -> Option<Change> {
+    fn take(&mut self, place: &Place) -> Option<ObjectChange> {
         let entry = self.objects.remove(place)?;
         self.unindex(&entry.object);
         self.bytes -= entry.object.json.len();
         self.deleted.remove(&entry.object.uid);
         self.ended.add(&entry.object.uid);
-        Some(Change {
+        Some(ObjectChange {
             before: Some(entry.object),
             after: None,
         })
@@ -233,12 +233,12 @@ impl Store {
 
     /// Stores an object that a watch shows. Returns `None` if the object is older than the stored one, or has been
     /// shown before.
-    pub(crate) fn shown(&self, object: Object) -> Option<Change> {
+    pub(crate) fn apply_event(&self, object: Object) -> Option<ObjectChange> {
         self.write().show(object)
     }
 
     /// Stores an object that was looked up, unless the watch has shown its deletion meanwhile.
-    pub(crate) fn found(&self, object: Object) -> Option<Change> {
+    pub(crate) fn apply_lookup(&self, object: Object) -> Option<ObjectChange> {
         let mut inner = self.write();
         if inner.ended.uids.contains(&object.uid) {
             return None;
@@ -247,7 +247,7 @@ impl Store {
     }
 
     /// Removes an object whose deletion a watch shows.
-    pub(crate) fn gone(&self, object: &Object) -> Option<Change> {
+    pub(crate) fn remove(&self, object: &Object) -> Option<ObjectChange> {
         let mut inner = self.write();
         inner.deleted.remove(&object.uid);
         inner.ended.add(&object.uid);
@@ -258,8 +258,8 @@ impl Store {
         inner.take(&place)
     }
 
-    /// Starts a relist and returns its generation, for [`Store::list_ends`].
-    pub(crate) fn list_begins(&self) -> u64 {
+    /// Starts a relist and returns its generation, for [`Store::end_relist`].
+    pub(crate) fn begin_relist(&self) -> u64 {
         let mut inner = self.write();
         inner.generation += 1;
         inner.generation
@@ -267,7 +267,7 @@ impl Store {
 
     /// Ends the relist of `namespace` (`None` for all) with this generation: removes the objects that it did not show,
     /// unless they were written meanwhile.
-    pub(crate) fn list_ends(&self, generation: u64, namespace: Option<&str>) -> Vec<Change> {
+    pub(crate) fn end_relist(&self, generation: u64, namespace: Option<&str>) -> Vec<ObjectChange> {
         let mut inner = self.write();
         let now = Instant::now();
         inner.deleted.retain(|_, until| *until > now);
@@ -280,7 +280,7 @@ impl Store {
     }
 
     /// Returns the written objects that no watch has shown in time, nearly always none. After a lookup, the caller
-    /// stores the result with [`Store::found`] or [`Store::gone`].
+    /// stores the result with [`Store::apply_lookup`] or [`Store::remove`].
     #[must_use]
     pub(crate) fn overdue(&self) -> Vec<Arc<Object>> {
         let now = Instant::now();
@@ -291,7 +291,7 @@ impl Store {
     }
 
     /// Stores the API server's answer to a write.
-    pub(crate) fn wrote(&self, object: Object) {
+    pub(crate) fn record_write(&self, object: Object) {
         let mut inner = self.write();
         let known = inner.objects.get(&place(&object)).map(|entry| &entry.object);
         let overtaken = known.is_some_and(|known| known.uid == object.uid && !is_older(known, &object));
@@ -309,7 +309,7 @@ impl Store {
     }
 
     /// Marks an object as terminating after the API server has accepted its deletion, whatever a lagging watch shows.
-    pub(crate) fn deleted(&self, object: &Object) {
+    pub(crate) fn mark_deleted(&self, object: &Object) {
         let mut inner = self.write();
         let until = Instant::now() + UNCONFIRMED;
         let place = place(object);

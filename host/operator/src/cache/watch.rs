@@ -13,12 +13,12 @@ use kube::runtime::watcher::{self, Config};
 use serde::de::DeserializeOwned;
 use tracing::Level;
 
-use crate::cache::store::{Change, Store};
+use crate::cache::store::{ObjectChange, Store};
 use crate::client;
 use crate::client::discovery::{self, Served, refusal};
 use crate::client::error::{answered, watch_error_text};
-use crate::client::object::{Keep, Object, Watched};
-use crate::client::resource::Kind;
+use crate::client::object::{Object, Retention, WatchObject};
+use crate::client::resource::ResourceType;
 use crate::client::watch::{Handler, Message};
 
 /// Objects per page of a list. The objects of one page are in memory twice for a moment.
@@ -32,7 +32,11 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// Returns an error if the API server does not answer, or not with a list.
-pub(crate) async fn look(client: &Client, kind: &Kind, object: &Object) -> anyhow::Result<Option<Object>> {
+pub(crate) async fn look(
+    client: &Client,
+    kind: &ResourceType,
+    object: &Object,
+) -> anyhow::Result<Option<Object>> {
     // A list with one item needs no more permissions than the watch.
     let parameters = ListParams::default().fields(&format!("metadata.name={}", object.name));
     let request = Request::new(kind.path(&object.namespace)).list(&parameters)?;
@@ -43,29 +47,29 @@ pub(crate) async fn look(client: &Client, kind: &Kind, object: &Object) -> anyho
 /// Receiver of the changes and failures of watches.
 pub(crate) trait Watcher: Send + Sync {
     /// Called when an object has changed.
-    fn changed(&self, kind: &Kind, change: Change);
+    fn changed(&self, kind: &ResourceType, change: ObjectChange);
     /// Called when a list is complete.
-    fn synced(&self, kind: &Kind, namespace: Option<&str>);
+    fn synced(&self, kind: &ResourceType, namespace: Option<&str>);
     /// Called when the first list was refused. `why` is the reason why the objects can't be known; `None` if there
     /// can't be any, because the API server does not serve the kind.
-    fn refused(&self, kind: &Kind, namespace: Option<&str>, why: Option<String>);
+    fn refused(&self, kind: &ResourceType, namespace: Option<&str>, why: Option<String>);
     /// Called when the first list failed and is retried, without any information on the objects. `why` is the failure.
-    fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String);
+    fn delayed(&self, kind: &ResourceType, namespace: Option<&str>, why: String);
     /// Called when the watch failed and is restarted.
-    fn failed(&self, kind: &Kind);
+    fn failed(&self, kind: &ResourceType);
 }
 
 /// Watches `kind` in `namespace` (`None` for all). Runs until the process exits.
 pub(crate) async fn watch(
     client: Client,
-    kind: Kind,
+    kind: ResourceType,
     namespace: Option<String>,
     store: &Store,
     observer: &impl Watcher,
 ) {
-    match Keep::of(&kind.resource) {
-        Keep::Pod => follow::<Watched<true>>(client, kind, namespace, store, observer).await,
-        Keep::Whole => follow::<Watched<false>>(client, kind, namespace, store, observer).await,
+    match Retention::of(&kind.resource) {
+        Retention::Pod => follow::<WatchObject<true>>(client, kind, namespace, store, observer).await,
+        Retention::Whole => follow::<WatchObject<false>>(client, kind, namespace, store, observer).await,
     }
 }
 
@@ -81,7 +85,7 @@ trait Incoming:
     fn into_object(self) -> Object;
 }
 
-impl<const POD: bool> Incoming for Watched<POD> {
+impl<const POD: bool> Incoming for WatchObject<POD> {
     fn into_object(self) -> Object {
         Self::into_object(self)
     }
@@ -89,7 +93,7 @@ impl<const POD: bool> Incoming for Watched<POD> {
 
 async fn follow<K: Incoming>(
     client: Client,
-    kind: Kind,
+    kind: ResourceType,
     namespace: Option<String>,
     store: &Store,
     observer: &impl Watcher,
@@ -113,7 +117,7 @@ async fn follow<K: Incoming>(
 /// Updates a store with the events of a watch.
 struct StoreFiller<'a, W> {
     client: &'a Client,
-    kind: &'a Kind,
+    kind: &'a ResourceType,
     namespace: Option<&'a str>,
     store: &'a Store,
     observer: &'a W,
@@ -126,7 +130,7 @@ struct StoreFiller<'a, W> {
 impl<'a, W: Watcher> StoreFiller<'a, W> {
     fn new(
         client: &'a Client,
-        kind: &'a Kind,
+        kind: &'a ResourceType,
         namespace: Option<&'a str>,
         store: &'a Store,
         observer: &'a W,
@@ -144,7 +148,7 @@ impl<'a, W: Watcher> StoreFiller<'a, W> {
 
     fn put(&self, object: Object) {
         let object = with_type_meta(object, self.kind);
-        if let Some(change) = self.store.shown(object) {
+        if let Some(change) = self.store.apply_event(object) {
             self.observer.changed(self.kind, change);
         }
     }
@@ -155,7 +159,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
     const LOG_AFTER_LIST: bool = true;
 
     fn list_begins(&mut self) {
-        self.generation = self.store.list_begins();
+        self.generation = self.store.begin_relist();
     }
 
     async fn listed(&mut self, object: K) {
@@ -163,7 +167,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
     }
 
     async fn list_ends(&mut self) {
-        for change in self.store.list_ends(self.generation, self.namespace) {
+        for change in self.store.end_relist(self.generation, self.namespace) {
             self.observer.changed(self.kind, change);
         }
         self.is_listed = true;
@@ -175,7 +179,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
     }
 
     async fn deleted(&mut self, object: K) {
-        if let Some(change) = self.store.gone(&object.into_object()) {
+        if let Some(change) = self.store.remove(&object.into_object()) {
             self.observer.changed(self.kind, change);
         }
     }
@@ -202,7 +206,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
 
 /// Returns the reason why the objects of a kind whose list was refused can't be known; `None` if discovery shows that
 /// the API server does not serve the kind.
-async fn unlisted_reason(client: &Client, kind: &Kind, refused: &Status) -> Option<String> {
+async fn unlisted_reason(client: &Client, kind: &ResourceType, refused: &Status) -> Option<String> {
     let (plural, message) = (&kind.plural, &refused.message);
     let version = &kind.resource.api_version;
     match discovery::served(client, version, plural).await {
@@ -221,7 +225,7 @@ async fn unlisted_reason(client: &Client, kind: &Kind, refused: &Status) -> Opti
 }
 
 /// Returns the reason why a list that was not refused is not complete yet.
-fn delay(kind: &Kind, error: &watcher::Error) -> String {
+fn delay(kind: &ResourceType, error: &watcher::Error) -> String {
     format!(
         "the API server has not listed {} of {} since the operator started ({})",
         kind.plural,
@@ -231,7 +235,7 @@ fn delay(kind: &Kind, error: &watcher::Error) -> String {
 }
 
 /// Adds `apiVersion` and `kind`, which items of lists do not have, unlike those of watches.
-fn with_type_meta(mut object: Object, kind: &Kind) -> Object {
+fn with_type_meta(mut object: Object, kind: &ResourceType) -> Object {
     if !object.json.starts_with("{\"apiVersion\"") {
         let head = format!(
             "{{\"apiVersion\":\"{}\",\"kind\":\"{}\",",
@@ -245,7 +249,7 @@ fn with_type_meta(mut object: Object, kind: &Kind) -> Object {
 /// Returns the message for a watch that does not work. If the kind is not served (`is_missing`), the
 /// message is the same for a user without the permission to list it, for whom the API server reports the missing permission
 /// first.
-fn failure_message(kind: &Kind, error: &watcher::Error, is_missing: bool) -> Message {
+fn failure_message(kind: &ResourceType, error: &watcher::Error, is_missing: bool) -> Message {
     let name = kind.resource.kind.as_str();
     let plural = &kind.plural;
     let reason = watch_error_text(error);
@@ -314,7 +318,7 @@ mod tests {
     }
 
     impl Watcher for Log {
-        fn changed(&self, _: &Kind, change: Change) {
+        fn changed(&self, _: &ResourceType, change: ObjectChange) {
             self.add(match (change.before, change.after) {
                 (None, Some(after)) => format!("new {}", after.name),
                 (Some(_), Some(after)) => format!("changed {}", after.name),
@@ -325,11 +329,11 @@ mod tests {
             });
         }
 
-        fn synced(&self, _: &Kind, _: Option<&str>) {
+        fn synced(&self, _: &ResourceType, _: Option<&str>) {
             self.add("synced".into());
         }
 
-        fn refused(&self, kind: &Kind, _: Option<&str>, why: Option<String>) {
+        fn refused(&self, kind: &ResourceType, _: Option<&str>, why: Option<String>) {
             self.add(format!(
                 "refused {}: {}",
                 kind.resource.kind,
@@ -337,16 +341,16 @@ mod tests {
             ));
         }
 
-        fn delayed(&self, kind: &Kind, _: Option<&str>, why: String) {
+        fn delayed(&self, kind: &ResourceType, _: Option<&str>, why: String) {
             self.add(format!("delayed {}: {why}", kind.resource.kind));
         }
 
-        fn failed(&self, _: &Kind) {
+        fn failed(&self, _: &ResourceType) {
             self.add("failed".into());
         }
     }
 
-    fn pod(name: &str, version: u64) -> Watched<true> {
+    fn pod(name: &str, version: u64) -> WatchObject<true> {
         let value: Value = json!({"metadata": {
             "name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string(),
         }});
@@ -355,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_message_of_the_api_server_is_logged() {
-        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let kind = ResourceType::of(ResourceKind::new("v1", "Pod"));
         let logged = |code: u16, message: &str| {
             let status = json!({"status": "Failure", "message": message, "code": code});
             let status: kube::core::Status =
@@ -401,7 +405,7 @@ mod tests {
             }
             asked
         });
-        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let kind = ResourceType::of(ResourceKind::new("v1", "Pod"));
         let object = pod("a", 1).into_object();
         let mut found = Vec::new();
         for _ in 0..2 {
@@ -417,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn events_of_a_watch_become_changes() {
         let (store, log) = (Store::default(), Log::default());
-        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let kind = ResourceType::of(ResourceKind::new("v1", "Pod"));
         let events = vec![
             Ok(Event::Init),
             Ok(Event::InitApply(pod("a", 1))),
@@ -483,7 +487,7 @@ mod tests {
         #[case] expected: &[&str],
     ) {
         let (store, log) = (Store::default(), Log::default());
-        let kind = Kind::of_child(kind).unwrap_or_else(|error| panic!("{error}"));
+        let kind = ResourceType::of_child(kind).unwrap_or_else(|error| panic!("{error}"));
         let refusal = || {
             let status: Status = serde_json::from_value(refused(code).1).unwrap_or_default();
             Err(watcher::Error::InitialListFailed(kube::Error::Api(
@@ -492,7 +496,7 @@ mod tests {
         };
         // A kind that was listed before stays known, whatever happens later.
         let events = vec![refusal(), Ok(Event::Init), Ok(Event::InitDone), refusal()];
-        let events = stream::iter(events).map(|event: watcher::Result<Event<Watched<false>>>| event);
+        let events = stream::iter(events).map(|event: watcher::Result<Event<WatchObject<false>>>| event);
         let client = server(answers, "g/v1");
         let mut filler = StoreFiller::new(&client, &kind, None, &store, &log);
         process(events, &mut filler).await;

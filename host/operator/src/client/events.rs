@@ -11,7 +11,7 @@ use tracing::debug;
 use crate::client::error::words;
 use crate::client::object::Object;
 use crate::key::ParentKey;
-use crate::leader_election::leadership::Leading;
+use crate::leader_election::leadership::Leadership;
 
 /// Limit of a note's size in bytes, imposed by the API server.
 const MAX_NOTE: usize = 1024;
@@ -37,7 +37,7 @@ pub(crate) struct Events {
     /// The component that publishes, with the name of this pod.
     reporter: Reporter,
     level: Level,
-    leading: Leading,
+    leadership: Leadership,
 }
 
 impl Events {
@@ -48,14 +48,14 @@ impl Events {
             client,
             reporter: Reporter::from("dask-operator"),
             level,
-            leading: Leading::always(),
+            leadership: Leadership::always(),
         }
     }
 
     /// Returns a publisher that publishes nothing while this process is not the leader.
     #[must_use]
-    pub(crate) fn only_while(self, leading: Leading) -> Self {
-        Self { leading, ..self }
+    pub(crate) fn only_while(self, leadership: Leadership) -> Self {
+        Self { leadership, ..self }
     }
 
     /// Publishes an event about a Dask resource, as [`Events::publish_about`] does.
@@ -84,7 +84,7 @@ impl Events {
             EventType::Normal => self.level == Level::All,
             EventType::Warning => self.level != Level::None,
         };
-        if !is_permitted || !self.leading.now() {
+        if !is_permitted || !self.leadership.now() {
             return true;
         }
         let event = events::Event {
@@ -131,14 +131,14 @@ mod tests {
 
     /// The level applies to events about all objects, plugin resources among them.
     #[rstest]
-    #[case::all(Level::All, Leading::always(), 2)]
-    #[case::warnings(Level::Warnings, Leading::always(), 1)]
-    #[case::none(Level::None, Leading::always(), 0)]
-    #[case::follower(Level::All, Leading::not_yet(), 0)]
+    #[case::all(Level::All, Leadership::always(), 2)]
+    #[case::warnings(Level::Warnings, Leadership::always(), 1)]
+    #[case::none(Level::None, Leadership::always(), 0)]
+    #[case::follower(Level::All, Leadership::not_yet(), 0)]
     #[tokio::test]
     async fn the_level_and_leadership_decide_what_is_published(
         #[case] level: Level,
-        #[case] leading: Leading,
+        #[case] leadership: Leadership,
         #[case] expected: usize,
     ) {
         let count = Arc::new(AtomicUsize::new(0));
@@ -148,7 +148,7 @@ mod tests {
             counter.fetch_add(1, Ordering::SeqCst);
             async { Ok::<_, Infallible>(Response::new(Body::from(b"{\"metadata\": {}}".to_vec()))) }
         });
-        let events = Events::new(Client::new(server, "default"), level).only_while(leading);
+        let events = Events::new(Client::new(server, "default"), level).only_while(leadership);
         let regarding = ObjectReference {
             kind: Some("DaskPlugin".into()),
             name: Some("p".into()),

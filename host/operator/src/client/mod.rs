@@ -82,23 +82,23 @@ pub(crate) async fn connect(
     // Retries are decided in one place, by the cause of an error.
     config.default_retry = false;
     let client = ClientBuilder::try_from(config).context("the connection's settings")?;
-    Ok(client.with_layer(&Counted { metrics, health }).build())
+    Ok(client.with_layer(&CountLayer { metrics, health }).build())
 }
 
 /// Layer that counts requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Counted {
+pub(crate) struct CountLayer {
     /// Metrics of the requests.
     pub(crate) metrics: ApiMetrics,
     /// Health state, which is notified of the start of watches.
     pub(crate) health: Arc<Health>,
 }
 
-impl<S> Layer<S> for Counted {
-    type Service = CountedService<S>;
+impl<S> Layer<S> for CountLayer {
+    type Service = CountService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CountedService {
+        CountService {
             inner,
             counted: self.clone(),
         }
@@ -107,12 +107,12 @@ impl<S> Layer<S> for Counted {
 
 /// A service whose requests are counted.
 #[derive(Clone, Debug)]
-pub(crate) struct CountedService<S> {
+pub(crate) struct CountService<S> {
     inner: S,
-    counted: Counted,
+    counted: CountLayer,
 }
 
-impl<S, B> Service<http::Request<Body>> for CountedService<S>
+impl<S, B> Service<http::Request<Body>> for CountService<S>
 where
     S: Service<http::Request<Body>, Response = Response<B>>,
     S::Error: Into<BoxError>,
@@ -243,7 +243,7 @@ mod tests {
         let silent = tower::service_fn(|_: http::Request<Body>| {
             std::future::pending::<Result<Response<Body>, BoxError>>()
         });
-        let counted = Counted {
+        let counted = CountLayer {
             metrics: ApiMetrics::register(&mut Registry::default()),
             health: Arc::default(),
         };

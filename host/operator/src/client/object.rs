@@ -59,7 +59,7 @@ pub(crate) struct Object {
     pub(crate) is_made_here: bool,
     /// True if the previous operator left a finalizer or annotations on the object.
     pub(crate) has_kopf_marks: bool,
-    /// The whole object as JSON, without what [`Keep`] removes.
+    /// The whole object as JSON, without what [`Retention`] removes.
     pub(crate) json: Arc<str>,
 }
 
@@ -75,14 +75,14 @@ impl fmt::Debug for Object {
 
 /// Part of an object that is stored. `metadata.managedFields` never is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum Retention {
     /// Everything except for `metadata.managedFields`.
     Whole,
     /// Of `spec` only `nodeName`: the rest of a Pod's `spec` was planned by the components themselves.
     Pod,
 }
 
-impl Keep {
+impl Retention {
     /// Returns the part that is stored of objects of this kind.
     #[must_use]
     pub(crate) fn of(kind: &ResourceKind) -> Self {
@@ -97,24 +97,24 @@ impl Keep {
 type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// Parses `raw`. Returns the default of the type if there is no value, or one of another type.
-fn lenient<T: DeserializeOwned + Default>(raw: Option<&RawValue>) -> T {
+fn or_default<T: DeserializeOwned + Default>(raw: Option<&RawValue>) -> T {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
         .unwrap_or_default()
 }
 
 impl Object {
     /// Extracts the fields of an object. `kind` adds `apiVersion` and `kind`, which items of lists do not have.
-    fn from_fields(mut fields: Fields, kind: Option<&ResourceKind>, keep: Keep) -> Self {
-        let mut metadata: Fields = lenient(fields.get("metadata").map(AsRef::as_ref));
+    fn from_fields(mut fields: Fields, kind: Option<&ResourceKind>, keep: Retention) -> Self {
+        let mut metadata: Fields = or_default(fields.get("metadata").map(AsRef::as_ref));
         let managed = metadata.remove("managedFields");
-        let text = |name: &str| lenient::<Box<str>>(metadata.get(name).map(AsRef::as_ref));
-        let labels: BTreeMap<String, Box<str>> = lenient(metadata.get("labels").map(AsRef::as_ref));
-        let annotations: Fields = lenient(metadata.get("annotations").map(AsRef::as_ref));
-        let finalizers: Vec<String> = lenient(metadata.get("finalizers").map(AsRef::as_ref));
-        let spec: SpecParts = lenient(fields.get("spec").map(AsRef::as_ref));
+        let text = |name: &str| or_default::<Box<str>>(metadata.get(name).map(AsRef::as_ref));
+        let labels: BTreeMap<String, Box<str>> = or_default(metadata.get("labels").map(AsRef::as_ref));
+        let annotations: Fields = or_default(metadata.get("annotations").map(AsRef::as_ref));
+        let finalizers: Vec<String> = or_default(metadata.get("finalizers").map(AsRef::as_ref));
+        let spec: SpecParts = or_default(fields.get("spec").map(AsRef::as_ref));
         let status: StatusParts = match keep {
-            Keep::Pod => lenient(fields.get("status").map(AsRef::as_ref)),
-            Keep::Whole => StatusParts::default(),
+            Retention::Pod => or_default(fields.get("status").map(AsRef::as_ref)),
+            Retention::Whole => StatusParts::default(),
         };
         let has_kopf_marks = finalizers.iter().any(|finalizer| finalizer == KOPF_FINALIZER)
             || annotations.keys().any(|name| name.starts_with(KOPF_ANNOTATIONS));
@@ -123,18 +123,18 @@ impl Object {
             namespace: text("namespace"),
             uid: text("uid"),
             resource_version: text("resourceVersion"),
-            generation: lenient(metadata.get("generation").map(AsRef::as_ref)),
+            generation: or_default(metadata.get("generation").map(AsRef::as_ref)),
             terminating: metadata
                 .get("deletionTimestamp")
                 .is_some_and(|time| time.get() != "null"),
-            owners: lenient::<Vec<_>>(metadata.get("ownerReferences").map(AsRef::as_ref)).into(),
+            owners: or_default::<Vec<_>>(metadata.get("ownerReferences").map(AsRef::as_ref)).into(),
             cluster_label: labels.get(LABEL_CLUSTER).cloned(),
             component_label: labels.get(LABEL_COMPONENT).cloned(),
             spec_cluster: spec.cluster,
             node: spec.node_name.clone(),
             is_ready: status.is_ready(),
             pod_ip: status.pod_ip.filter(|address| !address.is_empty()),
-            is_made_here: is_made_here(&lenient::<Vec<_>>(managed.as_deref())),
+            is_made_here: is_made_here(&or_default::<Vec<_>>(managed.as_deref())),
             has_kopf_marks,
             json: Arc::default(),
         };
@@ -143,7 +143,7 @@ impl Object {
             fields.insert("kind".into(), raw(&kind.kind));
         }
         fields.insert("metadata".into(), raw(&metadata));
-        if keep == Keep::Pod && fields.contains_key("spec") {
+        if keep == Retention::Pod && fields.contains_key("spec") {
             fields.insert(
                 "spec".into(),
                 raw(&NodeName {
@@ -164,7 +164,7 @@ impl Object {
         Ok(Self::from_fields(
             serde_json::from_str(text)?,
             Some(kind),
-            Keep::of(kind),
+            Retention::of(kind),
         ))
     }
 
@@ -260,15 +260,15 @@ struct NodeName {
     node_name: Option<Box<str>>,
 }
 
-/// Object that a watch deserializes. `POD` selects the part that is stored ([`Keep`]), which must be known during
+/// Object that a watch deserializes. `POD` selects the part that is stored ([`Retention`]), which must be known during
 /// parsing.
 #[derive(Clone, Debug)]
-pub(crate) struct Watched<const POD: bool> {
+pub(crate) struct WatchObject<const POD: bool> {
     meta: ObjectMeta,
     object: Object,
 }
 
-impl<const POD: bool> Watched<POD> {
+impl<const POD: bool> WatchObject<POD> {
     /// Returns the object.
     #[must_use]
     pub(crate) fn into_object(self) -> Object {
@@ -276,9 +276,9 @@ impl<const POD: bool> Watched<POD> {
     }
 }
 
-impl<'de, const POD: bool> Deserialize<'de> for Watched<POD> {
+impl<'de, const POD: bool> Deserialize<'de> for WatchObject<POD> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let keep = if POD { Keep::Pod } else { Keep::Whole };
+        let keep = if POD { Retention::Pod } else { Retention::Whole };
         let object = Object::from_fields(Fields::deserialize(deserializer)?, None, keep);
         let meta = ObjectMeta {
             name: Some(object.name.to_string()),
@@ -290,7 +290,7 @@ impl<'de, const POD: bool> Deserialize<'de> for Watched<POD> {
     }
 }
 
-impl<const POD: bool> Resource for Watched<POD> {
+impl<const POD: bool> Resource for WatchObject<POD> {
     type DynamicType = ApiResource;
     type Scope = kube::core::DynamicResourceScope;
 
@@ -391,13 +391,15 @@ pub(crate) mod tests {
 
     #[test]
     fn watched_pods_are_stored_without_their_spec() {
-        let watched: Watched<true> = serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
+        let watched: WatchObject<true> =
+            serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(watched.meta().resource_version.as_deref(), Some("7"));
         assert_eq!(
             watched.into_object().value()["spec"],
             json!({"nodeName": "node-1"})
         );
-        let whole: Watched<false> = serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
+        let whole: WatchObject<false> =
+            serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(whole.into_object().value()["spec"], pod()["spec"]);
     }
 
@@ -410,7 +412,8 @@ pub(crate) mod tests {
     }))]
     #[case::label_number(json!({"metadata": {"labels": {"dask.org/cluster-name": 1}}}))]
     fn unusual_objects_can_be_read(#[case] value: Value) {
-        let watched: Watched<true> = serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"));
+        let watched: WatchObject<true> =
+            serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"));
         let object = watched.into_object();
         assert!(object.name.is_empty() && object.owners.is_empty() && object.cluster_label.is_none());
     }

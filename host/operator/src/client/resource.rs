@@ -8,16 +8,16 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::{NoKind, ResourceKind};
 use kube::api::{ApiResource, GroupVersionKind};
 
-/// A kind that the operator watches or writes.
+/// API resource of a kind that the operator watches or writes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Kind {
+pub(crate) struct ResourceType {
     /// `apiVersion` and `kind`, as in a manifest.
     pub(crate) resource: ResourceKind,
     /// Plural as in paths, `daskclusters`.
     pub(crate) plural: String,
 }
 
-impl Kind {
+impl ResourceType {
     /// Returns a Kubernetes kind with the plural that follows from the rules of English.
     #[must_use]
     pub(crate) fn of(resource: ResourceKind) -> Self {
@@ -106,13 +106,13 @@ fn group_version(api_version: &str) -> (&str, &str) {
 
 /// Lookup of kinds by their names in manifests.
 #[derive(Clone, Debug)]
-pub(crate) struct Kinds(Arc<[Kind]>);
+pub(crate) struct ResourceTypes(Arc<[ResourceType]>);
 
-impl Kinds {
+impl ResourceTypes {
     /// Contains all Dask kinds and `others`.
     #[must_use]
-    pub(crate) fn new(others: impl IntoIterator<Item = Kind>) -> Self {
-        let mut kinds: Vec<_> = DaskKind::ALL.into_iter().map(Kind::dask).collect();
+    pub(crate) fn new(others: impl IntoIterator<Item = ResourceType>) -> Self {
+        let mut kinds: Vec<_> = DaskKind::ALL.into_iter().map(ResourceType::dask).collect();
         for kind in others {
             if !kinds.iter().any(|known| known.resource == kind.resource) {
                 kinds.push(kind);
@@ -123,12 +123,12 @@ impl Kinds {
 
     /// Returns the kind with this name in manifests.
     #[must_use]
-    pub(crate) fn get(&self, resource: &ResourceKind) -> Option<&Kind> {
+    pub(crate) fn get(&self, resource: &ResourceKind) -> Option<&ResourceType> {
         self.0.iter().find(|kind| kind.resource == *resource)
     }
 
     /// Returns all kinds.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Kind> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ResourceType> {
         self.0.iter()
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     #[case("example.org/v1/Ox=oxen", "/apis/example.org/v1/namespaces/n/oxen")]
     fn paths_of_collections(#[case] text: &str, #[case] path: &str) {
         assert_eq!(
-            Kind::of_child(text).map(|kind| kind.path("n")),
+            ResourceType::of_child(text).map(|kind| kind.path("n")),
             Ok(path.to_owned())
         );
     }
@@ -167,19 +167,28 @@ mod tests {
     #[case("v1/")]
     #[case("v1/Pod=")]
     fn refuses_other_forms(#[case] text: &str) {
-        assert_eq!(Kind::of_child(text), Err(NoKind::new(text).into()));
+        assert_eq!(ResourceType::of_child(text), Err(NoKind::new(text).into()));
     }
 
     #[test]
     fn kinds_that_grant_rights_are_refused_for_children() {
-        let certificate = Kind::of_child("cert-manager.io/v1/Certificate");
+        let certificate = ResourceType::of_child("cert-manager.io/v1/Certificate");
         assert_eq!(
             certificate,
-            Ok(Kind::of(ResourceKind::new("cert-manager.io/v1", "Certificate")))
+            Ok(ResourceType::of(ResourceKind::new(
+                "cert-manager.io/v1",
+                "Certificate"
+            )))
         );
         let secret = ResourceKind::new("v1", "Secret");
-        assert_eq!(Kind::of_child("v1/Secret"), Err(NoChild::GivesRights(secret)));
-        assert!(matches!(Kind::of_child("Secret"), Err(NoChild::NoKind(_))));
+        assert_eq!(
+            ResourceType::of_child("v1/Secret"),
+            Err(NoChild::GivesRights(secret))
+        );
+        assert!(matches!(
+            ResourceType::of_child("Secret"),
+            Err(NoChild::NoKind(_))
+        ));
     }
 
     #[rstest]
@@ -189,18 +198,21 @@ mod tests {
     #[case("apps/v1/Deployment", false)]
     #[case("serving.knative.dev/v1/Service", false)]
     fn pods_services_and_dask_kinds_are_needed(#[case] text: &str, #[case] needed: bool) {
-        assert_eq!(Kind::of_child(text).map(|kind| kind.is_needed()), Ok(needed));
+        assert_eq!(
+            ResourceType::of_child(text).map(|kind| kind.is_needed()),
+            Ok(needed)
+        );
     }
 
     #[test]
     fn dask_kinds_are_always_included() {
-        let kinds = Kinds::new([Kind::of(ResourceKind::new("v1", "Pod"))]);
+        let kinds = ResourceTypes::new([ResourceType::of(ResourceKind::new("v1", "Pod"))]);
         let group = kinds.get(&ResourceKind::new(DASK_API_VERSION, "DaskWorkerGroup"));
         assert_eq!(
             group.map(|kind| kind.path("n")),
             Some("/apis/kubernetes.dask.org/v1/namespaces/n/daskworkergroups".into())
         );
-        assert_eq!(group.and_then(Kind::as_dask), Some(DaskKind::WorkerGroup));
+        assert_eq!(group.and_then(ResourceType::as_dask), Some(DaskKind::WorkerGroup));
         assert_eq!(kinds.iter().count(), 5);
     }
 }

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::client::error::WriteError;
-use crate::client::object::{Keep, Object};
-use crate::client::resource::Kind;
-use crate::leader_election::leadership::Leading;
+use crate::client::object::{Object, Retention};
+use crate::client::resource::ResourceType;
+use crate::leader_election::leadership::Leadership;
 
 /// Time limit for an answer of the API server. The API server itself ends requests after one minute, and calls of
 /// webhooks after 30 s at most.
@@ -34,12 +34,12 @@ const METADATA_OF_LIST: &str =
 
 /// Sender of write requests.
 #[derive(Clone)]
-pub(crate) struct Writes {
+pub(crate) struct Writer {
     client: Client,
     /// Permits for requests in flight.
     permits: Arc<Semaphore>,
     in_flight: usize,
-    leading: Leading,
+    leadership: Leadership,
 }
 
 /// The `metadata.resourceVersion` for an apply that must create the object. No existing object has this version. The
@@ -57,7 +57,7 @@ pub(crate) enum Precondition<'a> {
     Version(&'a str),
 }
 
-impl Writes {
+impl Writer {
     /// Sends requests with `client`, with at most `in_flight` of them in flight.
     #[must_use]
     pub(crate) fn new(client: Client, in_flight: usize) -> Self {
@@ -65,14 +65,14 @@ impl Writes {
             client,
             permits: Arc::new(Semaphore::new(in_flight)),
             in_flight,
-            leading: Leading::always(),
+            leadership: Leadership::always(),
         }
     }
 
     /// Returns a sender that refuses requests while this process is not the leader.
     #[must_use]
-    pub(crate) fn only_while(self, leading: Leading) -> Self {
-        Self { leading, ..self }
+    pub(crate) fn only_while(self, leadership: Leadership) -> Self {
+        Self { leadership, ..self }
     }
 
     /// Waits until no request is in flight, for `limit` at most.
@@ -97,7 +97,7 @@ impl Writes {
     /// [`dask_operator_core::api_error::ErrorClass::AlreadyExists`] if there is one with that name.
     pub(crate) async fn create(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         namespace: &str,
         name: &str,
         object: &RawObject,
@@ -110,7 +110,7 @@ impl Writes {
         let body = serde_json::to_vec(object)
             .map_err(|error| WriteError::new(what.clone(), &kube::Error::SerdeError(error)))?;
         let mut request = Requests::new(kind.path(namespace)).create(&parameters, body);
-        let is_pod = Keep::of(&kind.resource) == Keep::Pod;
+        let is_pod = Retention::of(&kind.resource) == Retention::Pod;
         if let Ok(request) = &mut request
             && is_pod
         {
@@ -130,7 +130,7 @@ impl Writes {
     /// Returns an error if the API server does not answer, or not with a list.
     pub(crate) async fn look(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         namespace: &str,
         name: &str,
     ) -> Result<Option<Object>, WriteError> {
@@ -154,7 +154,7 @@ impl Writes {
     /// Returns an error if the API server does not apply it, or if the precondition does not hold.
     pub(crate) async fn apply(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         namespace: &str,
         object: &Value,
         precondition: Precondition<'_>,
@@ -185,7 +185,7 @@ impl Writes {
     /// Returns an error if the API server does not apply it.
     pub(crate) async fn apply_status(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         object: &Object,
         status: &Value,
     ) -> Result<Object, WriteError> {
@@ -212,7 +212,7 @@ impl Writes {
     /// Returns an error if the API server does not apply it, or if there is no such object.
     pub(crate) async fn apply_status_of(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         regarding: &ObjectReference,
         status: &impl Serialize,
     ) -> Result<(), WriteError> {
@@ -257,7 +257,12 @@ impl Writes {
     /// # Errors
     ///
     /// Returns an error if the API server does not scale it.
-    pub(crate) async fn scale(&self, kind: &Kind, object: &Object, replicas: u32) -> Result<(), WriteError> {
+    pub(crate) async fn scale(
+        &self,
+        kind: &ResourceType,
+        object: &Object,
+        replicas: u32,
+    ) -> Result<(), WriteError> {
         let what = format!("scale {} {} to {replicas}", kind.resource.kind, object.name);
         let body = json!({
             "metadata": {"resourceVersion": object.resource_version},
@@ -279,7 +284,7 @@ impl Writes {
     /// Returns an error if the API server does not change it.
     pub(crate) async fn merge_metadata(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         object: &Object,
         mut metadata: Value,
     ) -> Result<Object, WriteError> {
@@ -306,7 +311,7 @@ impl Writes {
     /// not exist.
     pub(crate) async fn delete(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         object: &Object,
         version: Option<&str>,
     ) -> Result<(), WriteError> {
@@ -332,7 +337,7 @@ impl Writes {
             request.map_err(|error| WriteError::new(what.into(), &kube::Error::BuildRequest(error)))?;
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        if !self.leading.now() {
+        if !self.leadership.now() {
             return Err(WriteError::not_leading(what.into()));
         }
         match tokio::time::timeout(TIMEOUT, self.client.request_text(request)).await {

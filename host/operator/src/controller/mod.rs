@@ -1,9 +1,9 @@
 //! Reconcile loop: changes put Dask resources into the work queue, and each resource that is due is reconciled. Several
 //! resources are reconciled at the same time, each of them by one task.
 
+mod debounce;
 mod lists;
 pub(crate) mod metrics;
-mod passes;
 pub(crate) mod probes;
 pub(crate) mod queue;
 pub(crate) mod triggers;
@@ -24,20 +24,20 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info};
 
-use crate::cache::store::Change;
+use crate::cache::store::ObjectChange;
 use crate::cache::watch::{self, Watcher};
 use crate::client::object::Object;
-use crate::client::resource::{Kind, Kinds};
+use crate::client::resource::{ResourceType, ResourceTypes};
 use crate::controller::metrics::ControllerMetrics;
-use crate::controller::queue::{Queue, Urgency};
-use crate::controller::triggers::{Reason, concerned};
+use crate::controller::queue::{Priority, WorkQueue};
+use crate::controller::triggers::{Trigger, reconcile_requests};
 use crate::health::Health;
 use crate::key::ParentKey;
-use crate::leader_election::{Lease, Lost};
-use crate::reconcile::kopf::Marked;
+use crate::leader_election::{LeadershipLost, Lease};
+use crate::reconcile::kopf::KopfLeftover;
 use crate::reconcile::{Outcome, Reconciler, memory_budget};
+use debounce::{BATCH, BATCH_STATUS, RecentReconciles};
 use lists::first_lists;
-use passes::{BATCH, BATCH_STATUS, RecentReconciles};
 
 /// Reason that is recorded for a kind until its first list was received or failed.
 const NOT_YET: &str = "the API server has not sent the whole list of them since the operator started";
@@ -57,10 +57,10 @@ const MAX_TRANSIENT_WAIT: Duration = Duration::from_secs(15);
 
 /// Reason why the operator ends without a signal.
 #[derive(Debug, Error)]
-pub(crate) enum Ended {
+pub(crate) enum StopReason {
     /// Leadership was lost.
     #[error(transparent)]
-    Lost(Lost),
+    Lost(LeadershipLost),
     /// A task that must run until the process exits has panicked.
     #[error("a watch panicked; this is a bug: {0}")]
     Panicked(JoinError),
@@ -69,13 +69,13 @@ pub(crate) enum Ended {
 /// Owns the watches, the work queue and the reconciles.
 pub(crate) struct Controller {
     reconciler: Reconciler,
-    queue: Queue<ParentKey>,
+    queue: WorkQueue<ParentKey>,
     backoff: Mutex<Backoffs<ParentKey>>,
     /// The recent reconciles of each resource.
     recent: Mutex<HashMap<ParentKey, RecentReconciles>>,
     health: Arc<Health>,
     metrics: ControllerMetrics,
-    marked: mpsc::UnboundedSender<Marked>,
+    marked: mpsc::UnboundedSender<KopfLeftover>,
     /// Receives the resources whose Dask scheduler reported a change.
     news: Mutex<Option<mpsc::UnboundedReceiver<ParentKey>>>,
 }
@@ -92,12 +92,12 @@ impl Controller {
         reconciler: Reconciler,
         health: Arc<Health>,
         metrics: ControllerMetrics,
-        marked: mpsc::UnboundedSender<Marked>,
+        marked: mpsc::UnboundedSender<KopfLeftover>,
         news: mpsc::UnboundedReceiver<ParentKey>,
     ) -> Self {
         Self {
             reconciler,
-            queue: Queue::default(),
+            queue: WorkQueue::default(),
             backoff: Mutex::new(Backoffs::new(INITIAL_WAIT)),
             recent: Mutex::default(),
             health,
@@ -151,7 +151,7 @@ impl Controller {
         namespaces: &[String],
         concurrency: usize,
         lease: Option<&Lease>,
-    ) -> Result<Infallible, Ended> {
+    ) -> Result<Infallible, StopReason> {
         let mut watches = JoinSet::new();
         let scopes: Vec<_> = match namespaces {
             [] => vec![None],
@@ -165,7 +165,7 @@ impl Controller {
                     .expect_watch(&watch_name(kind, namespace), &kind.plural, namespace);
                 if !kind.is_needed() {
                     let listings = self.reconciler.stores.listings();
-                    listings.hindered(&kind.resource, namespace, NOT_YET.to_owned());
+                    listings.set_unlisted(&kind.resource, namespace, NOT_YET.to_owned());
                 }
             }
         }
@@ -208,13 +208,13 @@ impl Controller {
         };
         tokio::select! {
             ended = self.lead(concurrency, share, lease) => ended,
-            error = first_panic(&mut watches) => Err(Ended::Panicked(error)),
+            error = first_panic(&mut watches) => Err(StopReason::Panicked(error)),
             never = self.requeue_for_schedulers(news) => match never {},
         }
     }
 
     /// Waits for the first lists of all kinds.
-    async fn first_lists(&self, kinds: &Kinds, scopes: &[Option<String>]) {
+    async fn first_lists(&self, kinds: &ResourceTypes, scopes: &[Option<String>]) {
         let names = |needed: bool| {
             let wanted = kinds.iter().filter(move |kind| kind.is_needed() == needed);
             wanted
@@ -230,14 +230,14 @@ impl Controller {
 
     /// Gets written objects that no watch has shown. Such an object is deleted, or the watch does not work. Confusing
     /// the two would end running jobs.
-    async fn check_overdue(&self, client: &Client, kind: &Kind) {
+    async fn check_overdue(&self, client: &Client, kind: &ResourceType) {
         let Some(store) = self.reconciler.stores.of(&kind.resource) else {
             return;
         };
         for object in store.overdue().into_iter().take(OVERDUE_MAX) {
             let change = match watch::look(client, kind, &object).await {
-                Ok(Some(found)) => store.found(found),
-                Ok(None) => store.gone(&object),
+                Ok(Some(found)) => store.apply_lookup(found),
+                Ok(None) => store.remove(&object),
                 Err(error) => {
                     debug!(kind = kind.resource.kind, "overdue {object:?}: {error}");
                     return;
@@ -255,7 +255,7 @@ impl Controller {
         concurrency: usize,
         share: usize,
         lease: Option<&Lease>,
-    ) -> Result<Infallible, Ended> {
+    ) -> Result<Infallible, StopReason> {
         if let Some(lease) = lease {
             lease.acquire().await;
             self.send_all_marked();
@@ -268,14 +268,14 @@ impl Controller {
             }
         };
         tokio::select! {
-            lost = lost => Err(Ended::Lost(lost)),
+            lost = lost => Err(StopReason::Lost(lost)),
             never = self.clone().work(concurrency, share) => match never {},
         }
     }
 
     /// Sends an object with marks of the previous operator to the task that removes them. A replica that does not lead
     /// ignores the marks and does not store them: [`Controller::send_all_marked`] finds them later.
-    fn send_if_marked(&self, kind: &Kind, object: &Arc<Object>) {
+    fn send_if_marked(&self, kind: &ResourceType, object: &Arc<Object>) {
         if object.has_kopf_marks && self.health.leads() && self.reconciler.selection.has(&object.namespace) {
             // The receiver is dropped on shutdown.
             let _ = self.marked.send((kind.clone(), object.clone()));
@@ -300,16 +300,16 @@ impl Controller {
     }
 
     /// Queues all resources in a namespace (`None` for all), and calls `see` for each of them before.
-    fn requeue_all(&self, namespace: Option<&str>, see: impl Fn(&Kind, &Arc<Object>)) {
+    fn requeue_all(&self, namespace: Option<&str>, see: impl Fn(&ResourceType, &Arc<Object>)) {
         for kind in DaskKind::ALL {
-            let dask = Kind::dask(kind);
+            let dask = ResourceType::dask(kind);
             let store = self.reconciler.stores.of(&dask.resource);
             let concerned =
                 |object: &Object| namespace.is_none_or(|namespace| *object.namespace == *namespace);
             for object in store.iter().flat_map(|store| store.all_where(concerned)) {
                 see(&dask, &object);
                 let key = ParentKey::new(kind, &object.namespace, &object.name);
-                self.queue.add(key, Instant::now(), Urgency::Urgent);
+                self.queue.add(key, Instant::now(), Priority::Urgent);
             }
         }
     }
@@ -319,7 +319,8 @@ impl Controller {
         for pod in self.reconciler.stores.pods_on(node) {
             for (owner, name) in pod.dask_owners() {
                 let key = ParentKey::new(owner, &pod.namespace, name);
-                self.queue.add(key, Instant::now() + BATCH_STATUS, Urgency::Usual);
+                self.queue
+                    .add(key, Instant::now() + BATCH_STATUS, Priority::Usual);
             }
         }
     }
@@ -329,7 +330,7 @@ impl Controller {
         if let Some(mut news) = news {
             while let Some(key) = news.recv().await {
                 let wait = self.batch_delay(&key, BATCH_STATUS);
-                self.queue.add(key, Instant::now() + wait, Urgency::Usual);
+                self.queue.add(key, Instant::now() + wait, Priority::Usual);
             }
         }
         std::future::pending().await
@@ -441,7 +442,7 @@ async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
     std::future::pending().await
 }
 
-fn watch_name(kind: &Kind, namespace: Option<&str>) -> String {
+fn watch_name(kind: &ResourceType, namespace: Option<&str>) -> String {
     match namespace {
         Some(namespace) => format!("{} in {namespace}", kind.plural),
         None => kind.plural.clone(),
@@ -449,7 +450,7 @@ fn watch_name(kind: &Kind, namespace: Option<&str>) -> String {
 }
 
 impl Watcher for Controller {
-    fn changed(&self, kind: &Kind, change: Change) {
+    fn changed(&self, kind: &ResourceType, change: ObjectChange) {
         match &change.after {
             Some(object) => self.send_if_marked(kind, object),
             None => change
@@ -464,31 +465,36 @@ impl Watcher for Controller {
         {
             self.reconciler.schedulers.refresh(&cluster);
         }
-        for (key, reason) in concerned(kind, &change, &self.reconciler.stores) {
-            let (wait, urgency) = match reason {
-                Reason::Itself(Urgency::Urgent) | Reason::Dependency(Urgency::Urgent) => {
-                    (Duration::ZERO, Urgency::Urgent)
+        for (key, trigger) in reconcile_requests(kind, &change, &self.reconciler.stores) {
+            let (wait, priority) = match trigger {
+                Trigger::Itself(Priority::Urgent) | Trigger::Dependency(Priority::Urgent) => {
+                    (Duration::ZERO, Priority::Urgent)
                 }
-                Reason::Itself(Urgency::Usual) => (self.batch_delay(&key, BATCH_STATUS), Urgency::Usual),
-                Reason::Dependency(Urgency::Usual) => (self.batch_delay(&key, BATCH), Urgency::Usual),
+                Trigger::Itself(Priority::Usual) => (self.batch_delay(&key, BATCH_STATUS), Priority::Usual),
+                Trigger::Dependency(Priority::Usual) => (self.batch_delay(&key, BATCH), Priority::Usual),
             };
-            self.queue.add(key, Instant::now() + wait, urgency);
+            self.queue.add(key, Instant::now() + wait, priority);
         }
     }
 
-    fn synced(&self, kind: &Kind, namespace: Option<&str>) {
-        if self.reconciler.stores.listings().known(&kind.resource, namespace) {
+    fn synced(&self, kind: &ResourceType, namespace: Option<&str>) {
+        if self
+            .reconciler
+            .stores
+            .listings()
+            .set_listed(&kind.resource, namespace)
+        {
             debug!(kind = kind.resource.kind, namespace, "listed");
             self.requeue_all(namespace, |_, _| {});
         }
         self.health.synced(&watch_name(kind, namespace));
     }
 
-    fn refused(&self, kind: &Kind, namespace: Option<&str>, why: Option<String>) {
+    fn refused(&self, kind: &ResourceType, namespace: Option<&str>, why: Option<String>) {
         let listings = self.reconciler.stores.listings();
         let is_news = match why {
-            Some(why) => listings.hindered(&kind.resource, namespace, why),
-            None => listings.known(&kind.resource, namespace),
+            Some(why) => listings.set_unlisted(&kind.resource, namespace, why),
+            None => listings.set_listed(&kind.resource, namespace),
         };
         if is_news {
             self.requeue_all(namespace, |_, _| {});
@@ -496,18 +502,18 @@ impl Watcher for Controller {
         self.health.do_without(&watch_name(kind, namespace));
     }
 
-    fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String) {
+    fn delayed(&self, kind: &ResourceType, namespace: Option<&str>, why: String) {
         let listings = self.reconciler.stores.listings();
         // After the operator has stopped waiting for the list, each resource that needs the kind has the reason in its
         // status, and a different error each time would write all of these again.
         let is_awaited = !self.health.are_synced(&[watch_name(kind, namespace)]);
-        let has_no_error = || listings.said(&kind.resource, namespace).as_deref() == Some(NOT_YET);
+        let has_no_error = || listings.recorded_reason(&kind.resource, namespace).as_deref() == Some(NOT_YET);
         if is_awaited || has_no_error() {
-            listings.hindered(&kind.resource, namespace, why);
+            listings.set_unlisted(&kind.resource, namespace, why);
         }
     }
 
-    fn failed(&self, kind: &Kind) {
+    fn failed(&self, kind: &ResourceType) {
         self.metrics.cache.watch_failed(&kind.resource.kind);
     }
 }

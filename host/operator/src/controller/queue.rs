@@ -9,10 +9,10 @@
 //!
 //! The queue is hand-written because `kube::runtime::Controller` and its `scheduler` lack four things:
 //!
-//! * Back-off and urgency: their scheduler takes the earliest time of a key, so that any change, also one of the status,
+//! * Back-off and priority: their scheduler takes the earliest time of a key, so that any change, also one of the status,
 //!   ends the back-off. Here only an urgent addition does.
 //! * Backlog: the number of due keys and the longest wait are a metric, and liveness depends on the latter
-//!   ([`Queue::backlog`]). Their scheduler does not return them.
+//!   ([`WorkQueue::backlog`]). Their scheduler does not return them.
 //! * Concurrency: each `Controller` has one kind of resource and a limit of its own. The four Dask kinds share one limit
 //!   here.
 //! * Tenants: their scheduler starts whatever key is due. Here the namespaces take turns, and no namespace can use all
@@ -26,9 +26,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Urgency of an addition to the queue.
+/// Priority of an addition to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
+pub(crate) enum Priority {
     /// Processed when the due time is reached and the back-off after a failure has ended.
     Usual,
     /// Processed when the due time is reached, also during the back-off after a failure.
@@ -176,12 +176,12 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Inner<K> {
 
 /// Work queue of keys with due times.
 #[derive(Debug)]
-pub(crate) struct Queue<K> {
+pub(crate) struct WorkQueue<K> {
     inner: Mutex<Inner<K>>,
     changed: Notify,
 }
 
-impl<K: Clone + Eq + Hash + Ord + Tenant> Default for Queue<K> {
+impl<K: Clone + Eq + Hash + Ord + Tenant> Default for WorkQueue<K> {
     fn default() -> Self {
         let inner = Mutex::new(Inner {
             entries: HashMap::new(),
@@ -196,24 +196,24 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Default for Queue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord + Tenant> Queue<K> {
+impl<K: Clone + Eq + Hash + Ord + Tenant> WorkQueue<K> {
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds `key` with the due time `at`. An earlier due time that is already in the queue stays.
-    pub(crate) fn add(&self, key: K, at: Instant, urgency: Urgency) {
+    pub(crate) fn add(&self, key: K, at: Instant, priority: Priority) {
         {
             let mut inner = self.lock();
             let entry = inner.entries.entry(key.clone()).or_default();
-            let at = match (urgency, entry.not_before) {
-                (Urgency::Usual, Some(not_before)) => at.max(not_before),
-                (Urgency::Urgent, _) => {
+            let at = match (priority, entry.not_before) {
+                (Priority::Usual, Some(not_before)) => at.max(not_before),
+                (Priority::Urgent, _) => {
                     entry.not_before = None;
                     entry.urgent |= entry.running;
                     at
                 }
-                (Urgency::Usual, None) => at,
+                (Priority::Usual, None) => at,
             };
             if entry.due.is_some_and(|due| due <= at) {
                 return;
@@ -228,7 +228,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Queue<K> {
     }
 
     /// Waits for the next due key of a tenant of which fewer than `share` keys are being processed. The caller must
-    /// return it with [`Queue::done`].
+    /// return it with [`WorkQueue::done`].
     pub(crate) async fn next(&self, share: usize) -> K {
         loop {
             let changed = self.changed.notified();

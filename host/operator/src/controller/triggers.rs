@@ -6,10 +6,10 @@ use std::sync::Arc;
 use dask_operator_core::parent::DaskKind;
 
 use crate::cache::Stores;
-use crate::cache::store::Change;
+use crate::cache::store::ObjectChange;
 use crate::client::object::Object;
-use crate::client::resource::Kind;
-use crate::controller::queue::{Tenant, Urgency};
+use crate::client::resource::ResourceType;
+use crate::controller::queue::{Priority, Tenant};
 use crate::key::ParentKey;
 
 /// The namespaces are the tenants of the queue.
@@ -19,27 +19,31 @@ impl Tenant for ParentKey {
     }
 }
 
-/// Reason why a resource is reconciled.
+/// Change that triggers the reconcile of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum Trigger {
     /// The resource itself has changed.
-    Itself(Urgency),
+    Itself(Priority),
     /// A dependency of the resource has changed.
-    Dependency(Urgency),
+    Dependency(Priority),
 }
 
 /// Returns the resources that `change` of an object of `kind` affects. `stores` contain those that the object does not
 /// name: the worker groups and autoscalers of a cluster.
-pub(crate) fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKey, Reason)> {
+pub(crate) fn reconcile_requests(
+    kind: &ResourceType,
+    change: &ObjectChange,
+    stores: &Stores,
+) -> Vec<(ParentKey, Trigger)> {
     let (mut keys, mut seen) = (Vec::new(), HashSet::new());
-    let urgency = if frees_name(change, stores) || is_only_one_gone(change) {
-        Urgency::Urgent
+    let priority = if frees_name(change, stores) || is_only_one_gone(change) {
+        Priority::Urgent
     } else {
-        Urgency::Usual
+        Priority::Usual
     };
     let mut dependency = |key: ParentKey| {
         if seen.insert(key.clone()) {
-            keys.push((key, Reason::Dependency(urgency)));
+            keys.push((key, Trigger::Dependency(priority)));
         }
     };
     for object in [change.before.as_deref(), change.after.as_deref()]
@@ -72,7 +76,7 @@ pub(crate) fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(P
                 }
             }
             // Only one of several autoscalers of a worker group is active, and the change may make another one active.
-            Some(DaskKind::Autoscaler) if own_urgency(change) == Urgency::Urgent => {
+            Some(DaskKind::Autoscaler) if own_priority(change) == Priority::Urgent => {
                 if let Some(cluster) = &object.spec_cluster {
                     of_cluster(DaskKind::Autoscaler, cluster)
                         .into_iter()
@@ -96,21 +100,21 @@ pub(crate) fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(P
     ) {
         let key = ParentKey::new(kind, &object.namespace, &object.name);
         keys.retain(|(known, _)| *known != key);
-        keys.push((key, Reason::Itself(own_urgency(change))));
+        keys.push((key, Trigger::Itself(own_priority(change))));
     }
     keys
 }
 
 /// Returns whether a left-over object with a name that another resource waits for is gone, which ends the back-off of
 /// that resource.
-fn frees_name(change: &Change, stores: &Stores) -> bool {
+fn frees_name(change: &ObjectChange, stores: &Stores) -> bool {
     let gone = change.before.as_ref().filter(|_| change.after.is_none());
     gone.is_some_and(|gone| stores.is_left_over(gone))
 }
 
 /// Returns whether the object is gone and was the only one of its role: a scheduler, a runner, a Service, a job's
 /// cluster. The workers of a group are counted instead, and many of them may go at once.
-fn is_only_one_gone(change: &Change) -> bool {
+fn is_only_one_gone(change: &ObjectChange) -> bool {
     let gone = change.before.as_ref().filter(|_| change.after.is_none());
     gone.is_some_and(|gone| {
         let mut owners = gone.dask_owners();
@@ -118,14 +122,14 @@ fn is_only_one_gone(change: &Change) -> bool {
     })
 }
 
-/// Returns the urgency of a change of the resource itself. A user who changes the spec or deletes the object expects a
+/// Returns the priority of a change of the resource itself. A user who changes the spec or deletes the object expects a
 /// prompt effect; most changes of the status are the operator's own.
-fn own_urgency(change: &Change) -> Urgency {
+fn own_priority(change: &ObjectChange) -> Priority {
     let what = |object: &Object| (object.uid.clone(), object.generation, object.terminating);
     if change.before.as_deref().map(what) == change.after.as_deref().map(what) {
-        Urgency::Usual
+        Priority::Usual
     } else {
-        Urgency::Urgent
+        Priority::Urgent
     }
 }
 
@@ -147,25 +151,27 @@ mod tests {
             (DaskKind::WorkerGroup, "g"),
             (DaskKind::Autoscaler, "s"),
         ] {
-            let dask = Kind::dask(kind);
+            let dask = ResourceType::dask(kind);
             let shown = object(&json!({
                 "apiVersion": dask.resource.api_version, "kind": dask.resource.kind,
                 "metadata": {"name": name, "namespace": "n", "uid": format!("uid of {name}")}, "spec": {"cluster": "c"},
             }));
-            stores.of(&dask.resource).and_then(|store| store.shown(shown));
+            stores
+                .of(&dask.resource)
+                .and_then(|store| store.apply_event(shown));
         }
         stores
     }
 
     fn appears(kind: &str, metadata: Value, spec: Value) -> Vec<String> {
         let (api_version, kind) = kind.rsplit_once('/').unwrap_or_default();
-        let kind = Kind::of(ResourceKind::new(api_version, kind));
+        let kind = ResourceType::of(ResourceKind::new(api_version, kind));
         let after = object(&json!({"metadata": metadata, "spec": spec}));
-        let change = Change {
+        let change = ObjectChange {
             before: None,
             after: Some(Arc::new(after)),
         };
-        let mut keys: Vec<_> = concerned(&kind, &change, &stores())
+        let mut keys: Vec<_> = reconcile_requests(&kind, &change, &stores())
             .into_iter()
             .map(|(key, _)| key.to_string())
             .collect();
@@ -224,53 +230,61 @@ mod tests {
     }
 
     #[rstest]
-    #[case::spec(json!({"generation": 2}), Urgency::Urgent)]
-    #[case::deleted(json!({"generation": 1, "deletionTimestamp": "t"}), Urgency::Urgent)]
-    #[case::status(json!({"generation": 1, "resourceVersion": "2"}), Urgency::Usual)]
-    fn changes_of_the_spec_and_deletions_are_urgent(#[case] metadata: Value, #[case] expected: Urgency) {
+    #[case::spec(json!({"generation": 2}), Priority::Urgent)]
+    #[case::deleted(json!({"generation": 1, "deletionTimestamp": "t"}), Priority::Urgent)]
+    #[case::status(json!({"generation": 1, "resourceVersion": "2"}), Priority::Usual)]
+    fn changes_of_the_spec_and_deletions_are_urgent(#[case] metadata: Value, #[case] expected: Priority) {
         let of = |metadata: Value| Some(Arc::new(object(&json!({"metadata": metadata}))));
-        let change = Change {
+        let change = ObjectChange {
             before: of(json!({"generation": 1})),
             after: of(metadata),
         };
-        let keys = concerned(&Kind::dask(DaskKind::Job), &change, &stores());
-        assert_eq!(keys[0].1, Reason::Itself(expected));
+        let keys = reconcile_requests(&ResourceType::dask(DaskKind::Job), &change, &stores());
+        assert_eq!(keys[0].1, Trigger::Itself(expected));
     }
 
     #[rstest]
-    #[case::left_over_is_gone("uid of a former c", false, Urgency::Urgent)]
-    #[case::left_over_ends("uid of a former c", true, Urgency::Usual)]
-    #[case::child_is_gone("uid of c", false, Urgency::Urgent)]
-    #[case::child_ends("uid of c", true, Urgency::Usual)]
+    #[case::left_over_is_gone("uid of a former c", false, Priority::Urgent)]
+    #[case::left_over_ends("uid of a former c", true, Priority::Usual)]
+    #[case::child_is_gone("uid of c", false, Priority::Urgent)]
+    #[case::child_ends("uid of c", true, Priority::Usual)]
     fn the_loss_of_a_child_or_left_over_is_urgent(
         #[case] owner: &str,
         #[case] is_there: bool,
-        #[case] expected: Urgency,
+        #[case] expected: Priority,
     ) {
         let pod = Arc::new(object(&json!({"metadata": {
             "name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "c", "uid": owner}],
         }})));
-        let change = Change {
+        let change = ObjectChange {
             before: Some(pod.clone()),
             after: Some(pod).filter(|_| is_there),
         };
-        let keys = concerned(&Kind::of(ResourceKind::new("v1", "Pod")), &change, &stores());
+        let keys = reconcile_requests(
+            &ResourceType::of(ResourceKind::new("v1", "Pod")),
+            &change,
+            &stores(),
+        );
         let cluster = ParentKey::new(DaskKind::Cluster, "n", "c");
-        assert_eq!(keys, [(cluster, Reason::Dependency(expected))]);
+        assert_eq!(keys, [(cluster, Trigger::Dependency(expected))]);
     }
 
     #[rstest]
-    #[case::runner("DaskJob", Urgency::Urgent)]
-    #[case::worker("DaskWorkerGroup", Urgency::Usual)]
-    fn the_loss_of_workers_is_not_urgent(#[case] owner: &str, #[case] expected: Urgency) {
+    #[case::runner("DaskJob", Priority::Urgent)]
+    #[case::worker("DaskWorkerGroup", Priority::Usual)]
+    fn the_loss_of_workers_is_not_urgent(#[case] owner: &str, #[case] expected: Priority) {
         let pod = object(&json!({"metadata": {
             "name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": owner, "name": "o", "uid": "u"}],
         }}));
-        let change = Change {
+        let change = ObjectChange {
             before: Some(Arc::new(pod)),
             after: None,
         };
-        let keys = concerned(&Kind::of(ResourceKind::new("v1", "Pod")), &change, &stores());
-        assert_eq!(keys[0].1, Reason::Dependency(expected));
+        let keys = reconcile_requests(
+            &ResourceType::of(ResourceKind::new("v1", "Pod")),
+            &change,
+            &stores(),
+        );
+        assert_eq!(keys[0].1, Trigger::Dependency(expected));
     }
 }

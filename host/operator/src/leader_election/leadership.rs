@@ -14,16 +14,16 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// End of this process's leadership. Clones share the state.
 #[derive(Clone, Debug)]
-pub(crate) struct Leading(Arc<watch::Sender<Option<Instant>>>);
+pub(crate) struct Leadership(Arc<watch::Sender<Option<Instant>>>);
 
-impl Leading {
+impl Leadership {
     /// Returns a permanent leadership, for the only replica.
     #[must_use]
     pub(crate) fn always() -> Self {
         Self(Arc::new(watch::Sender::new(Some(Instant::now() + FOREVER))))
     }
 
-    /// Returns a state without leadership until [`Leading::until`] is called.
+    /// Returns a state without leadership until [`Leadership::until`] is called.
     #[must_use]
     pub(crate) fn not_yet() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
@@ -61,29 +61,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn leads_until_the_given_time() {
-        assert!(Leading::always().now());
-        let leading = Leading::not_yet();
-        assert!(!leading.now());
-        leading.until(Instant::now() + Duration::from_secs(7));
-        leading.wait().await;
-        assert!(leading.clone().now());
+        assert!(Leadership::always().now());
+        let leadership = Leadership::not_yet();
+        assert!(!leadership.now());
+        leadership.until(Instant::now() + Duration::from_secs(7));
+        leadership.wait().await;
+        assert!(leadership.clone().now());
         tokio::time::advance(Duration::from_secs(7)).await;
-        assert!(!leading.now(), "it was not renewed");
-        leading.until(Instant::now() + Duration::from_secs(7));
-        leading.end();
-        assert!(!leading.now());
+        assert!(!leadership.now(), "it was not renewed");
+        leadership.until(Instant::now() + Duration::from_secs(7));
+        leadership.end();
+        assert!(!leadership.now());
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_tasks_are_woken() {
-        let leading = Leading::not_yet();
+        let leadership = Leadership::not_yet();
         let waits = tokio::spawn({
-            let leading = leading.clone();
-            async move { leading.wait().await }
+            let leadership = leadership.clone();
+            async move { leadership.wait().await }
         });
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(!waits.is_finished());
-        leading.until(Instant::now() + Duration::from_secs(1));
+        leadership.until(Instant::now() + Duration::from_secs(1));
         assert!(waits.await.is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Leader election with a `coordination.k8s.io/v1` Lease, as in the controllers of Kubernetes
 //! itself: at most one of several replicas holds the lease.
 //!
-//! The leader renews the lease, and the senders of the reconcile's writes and events check [`Leading`]. A leader that can't
+//! The leader renews the lease, and the senders of the reconcile's writes and events check [`Leadership`]. A leader that can't
 //! renew the lease stops writing well before another replica may take it.
 //!
 //! The election is hand-written for two reasons:
@@ -30,8 +30,8 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
-use self::record::{Seen, Timing, Turn, free, held, holder};
-use crate::leader_election::leadership::Leading;
+use self::record::{LeaseAction, LeaseObserver, Timing, claimed, holder, released};
+use crate::leader_election::leadership::Leadership;
 use crate::log_limit::LogLimit;
 
 /// Minimum interval between two warnings that the lease can't be acquired.
@@ -66,7 +66,7 @@ pub(crate) struct LeaseArgs {
 
 /// The reason why this replica lost the lease.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum LeadershipLost {
     /// The lease could not be renewed in time.
     #[error(
         "the lease {name} could not be renewed for {seconds} s ({why}): ends, so that another operator can lead"
@@ -107,7 +107,7 @@ pub(crate) struct Lease {
     name: String,
     identity: String,
     timing: Timing,
-    leading: Leading,
+    leadership: Leadership,
     /// The object as this process last wrote it, and when that request was sent. `None` while
     /// the lease is not held.
     held: Mutex<Option<(Object, Instant)>>,
@@ -118,7 +118,7 @@ impl Lease {
     ///
     /// `leading` is updated when the lease is acquired, renewed, lost or released. No request is sent yet.
     #[must_use]
-    pub(crate) fn new(args: &LeaseArgs, client: &Client, leading: Leading) -> Option<Self> {
+    pub(crate) fn new(args: &LeaseArgs, client: &Client, leadership: Leadership) -> Option<Self> {
         let name = args.name.clone()?;
         let namespace = args
             .namespace
@@ -131,7 +131,7 @@ impl Lease {
             timing: Timing {
                 duration: Duration::from_secs(args.seconds.into()),
             },
-            leading,
+            leadership,
             held: Mutex::default(),
         })
     }
@@ -143,13 +143,13 @@ impl Lease {
     /// Records that this process wrote `lease` with a request sent at `start`.
     fn record_held(&self, lease: Object, start: Instant) {
         *self.held() = Some((lease, start));
-        self.leading.until(start + self.timing.deadline());
+        self.leadership.until(start + self.timing.deadline());
     }
 
     /// Waits without a time limit until this process holds the lease. From then on it must be
     /// renewed with [`Lease::keep`].
     pub(crate) async fn acquire(&self) {
-        let mut seen = Seen::default();
+        let mut observer = LeaseObserver::default();
         let mut log_limit = LogLimit::new(WARN_INTERVAL);
         info!(
             lease = self.name,
@@ -157,10 +157,10 @@ impl Lease {
             "waiting for the lease"
         );
         loop {
-            let attempt = timeout_at(Instant::now() + self.timing.renew(), self.attempt(&mut seen));
+            let attempt = timeout_at(Instant::now() + self.timing.renew(), self.attempt(&mut observer));
             let wait = match attempt.await.unwrap_or(Err(RenewError::NoAnswer)) {
-                Ok(Turn::Wait(wait)) => wait,
-                Ok(Turn::Create | Turn::Take) => {
+                Ok(LeaseAction::Wait(wait)) => wait,
+                Ok(LeaseAction::Create | LeaseAction::Take) => {
                     info!(lease = self.name, identity = self.identity, "became the leader");
                     return;
                 }
@@ -176,28 +176,28 @@ impl Lease {
     }
 
     /// Reads the lease, and takes it if this process may.
-    async fn attempt(&self, seen: &mut Seen) -> Result<Turn, RenewError> {
+    async fn attempt(&self, observer: &mut LeaseObserver) -> Result<LeaseAction, RenewError> {
         let found = self.api.get_opt(&self.name).await?;
         let start = Instant::now();
-        let turn = seen.turn(found.as_ref(), &self.identity, self.timing, start);
-        match turn {
-            Turn::Wait(_) => return Ok(turn),
-            Turn::Create | Turn::Take => {}
+        let action = observer.next_action(found.as_ref(), &self.identity, self.timing, start);
+        match action {
+            LeaseAction::Wait(_) => return Ok(action),
+            LeaseAction::Create | LeaseAction::Take => {}
         }
         match self.write(found.as_ref()).await {
             Ok(lease) => {
                 self.record_held(lease, start);
-                Ok(turn)
+                Ok(action)
             }
             // Another replica wrote the lease first.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Turn::Wait(self.timing.retry())),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(LeaseAction::Wait(self.timing.retry())),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Creates the lease, or replaces the version `before`.
     async fn write(&self, before: Option<&Object>) -> kube::Result<Object> {
-        let lease = held(before, &self.name, &self.identity, self.timing, Timestamp::now());
+        let lease = claimed(before, &self.name, &self.identity, self.timing, Timestamp::now());
         let parameters = PostParams::default();
         match before {
             None => self.api.create(&parameters, &lease).await,
@@ -206,8 +206,8 @@ impl Lease {
     }
 
     /// Renews the lease until that fails for too long or another replica holds it. Then sets
-    /// [`Leading`] to not leading and returns the reason.
-    pub(crate) async fn keep(&self) -> Lost {
+    /// [`Leadership`] to not leading and returns the reason.
+    pub(crate) async fn keep(&self) -> LeadershipLost {
         loop {
             let renewed = self
                 .held()
@@ -217,12 +217,12 @@ impl Lease {
             let Err(error) = self.renew_before(renewed + self.timing.deadline()).await else {
                 continue;
             };
-            self.leading.end();
+            self.leadership.end();
             *self.held() = None;
             let name = self.name.clone();
             return match error {
-                RenewError::Taken(by) => Lost::Taken { name, by },
-                error => Lost::TooLate {
+                RenewError::Taken(by) => LeadershipLost::Taken { name, by },
+                error => LeadershipLost::TooLate {
                     name,
                     seconds: renewed.elapsed().as_secs(),
                     why: error.to_string(),
@@ -279,11 +279,11 @@ impl Lease {
     /// Releases the lease, so that other replicas need not wait until it expires. The caller
     /// must have ended all writes.
     pub(crate) async fn release(&self) {
-        self.leading.end();
+        self.leadership.end();
         let Some((lease, _)) = self.held().take() else {
             return;
         };
-        let lease = free(&lease, Timestamp::now());
+        let lease = released(&lease, Timestamp::now());
         let parameters = PostParams::default();
         let released = self.api.replace(&self.name, &parameters, &lease);
         match tokio::time::timeout(RELEASE_TIMEOUT, released).await {

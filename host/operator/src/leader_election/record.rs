@@ -41,7 +41,7 @@ impl Timing {
 
 /// The next action for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum LeaseAction {
     /// Create the lease, because it does not exist.
     Create,
     /// Replace this version of the lease, because it is free, expired or held by this process.
@@ -50,29 +50,29 @@ pub(crate) enum Turn {
     Wait(Duration),
 }
 
-/// The last version of a lease that this process has seen.
+/// Observer of a lease, which knows the last version that this process has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct LeaseObserver {
     /// The resource version and when it was first seen. `None` if the lease did not exist.
     last: Option<(String, Instant)>,
 }
 
-impl Seen {
+impl LeaseObserver {
     /// Returns the next action for `lease` as the API server returned it at `now`. `None` means that the lease does not exist.
-    pub(crate) fn turn(
+    pub(crate) fn next_action(
         &mut self,
         lease: Option<&Lease>,
         identity: &str,
         timing: Timing,
         now: Instant,
-    ) -> Turn {
+    ) -> LeaseAction {
         let Some(lease) = lease else {
             self.last = None;
-            return Turn::Create;
+            return LeaseAction::Create;
         };
         let holder = holder(lease);
         if holder.is_none() || holder == Some(identity) {
-            return Turn::Take;
+            return LeaseAction::Take;
         }
         let version = lease.metadata.resource_version.as_deref().unwrap_or_default();
         let since = match &self.last {
@@ -84,9 +84,9 @@ impl Seen {
         };
         let ends = since + lease_duration(lease).unwrap_or(timing.duration);
         if now >= ends {
-            Turn::Take
+            LeaseAction::Take
         } else {
-            Turn::Wait(timing.retry().min(ends - now))
+            LeaseAction::Wait(timing.retry().min(ends - now))
         }
     }
 }
@@ -107,7 +107,7 @@ fn lease_duration(lease: &Lease) -> Option<Duration> {
 /// Returns the lease as `identity` holds it from `now` on. `before` is the version to replace, if there is one; its
 /// metadata, with labels and annotations, is preserved.
 #[must_use]
-pub(crate) fn held(
+pub(crate) fn claimed(
     before: Option<&Lease>,
     name: &str,
     identity: &str,
@@ -146,7 +146,7 @@ pub(crate) fn held(
 
 /// Returns the lease without a holder.
 #[must_use]
-pub(crate) fn free(before: &Lease, now: Timestamp) -> Lease {
+pub(crate) fn released(before: &Lease, now: Timestamp) -> Lease {
     let mut lease = before.clone();
     if let Some(spec) = &mut lease.spec {
         spec.holder_identity = None;
@@ -170,33 +170,33 @@ mod tests {
         let timing = Timing {
             duration: Duration::from_secs(seconds),
         };
-        let mut lease = held(None, "l", holder, timing, Timestamp::UNIX_EPOCH);
+        let mut lease = claimed(None, "l", holder, timing, Timestamp::UNIX_EPOCH);
         lease.metadata.resource_version = Some(version.into());
         lease
     }
 
     #[rstest]
-    #[case::none(None, Turn::Create)]
-    #[case::free(Some(free(&lease("a", "1", 10), Timestamp::UNIX_EPOCH)), Turn::Take)]
-    #[case::emptied(Some(lease("", "1", 10)), Turn::Take)]
-    #[case::own(Some(lease("me", "1", 10)), Turn::Take)]
-    #[case::others(Some(lease("a", "1", 10)), Turn::Wait(Duration::from_secs(1)))]
+    #[case::none(None, LeaseAction::Create)]
+    #[case::released(Some(released(&lease("a", "1", 10), Timestamp::UNIX_EPOCH)), LeaseAction::Take)]
+    #[case::emptied(Some(lease("", "1", 10)), LeaseAction::Take)]
+    #[case::own(Some(lease("me", "1", 10)), LeaseAction::Take)]
+    #[case::others(Some(lease("a", "1", 10)), LeaseAction::Wait(Duration::from_secs(1)))]
     #[tokio::test(start_paused = true)]
-    async fn first_read_decides_by_holder(#[case] lease: Option<Lease>, #[case] expected: Turn) {
-        let turn = Seen::default().turn(lease.as_ref(), "me", TIMING, Instant::now());
-        assert_eq!(turn, expected);
+    async fn first_read_decides_by_holder(#[case] lease: Option<Lease>, #[case] expected: LeaseAction) {
+        let action = LeaseObserver::default().next_action(lease.as_ref(), "me", TIMING, Instant::now());
+        assert_eq!(action, expected);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_renewed_lease_is_not_taken() {
-        let (mut seen, start) = (Seen::default(), Instant::now());
+        let (mut observer, start) = (LeaseObserver::default(), Instant::now());
         for second in 0..60 {
             // Renewed every three seconds.
             let lease = lease("a", &(second / 3).to_string(), 10);
             let now = start + Duration::from_secs(second);
             assert_eq!(
-                seen.turn(Some(&lease), "me", TIMING, now),
-                Turn::Wait(Duration::from_secs(1))
+                observer.next_action(Some(&lease), "me", TIMING, now),
+                LeaseAction::Wait(Duration::from_secs(1))
             );
         }
     }
@@ -206,31 +206,34 @@ mod tests {
     #[case::with_another_duration(4)]
     #[tokio::test(start_paused = true)]
     async fn an_unchanged_lease_expires(#[case] seconds: u64) {
-        let (mut seen, start) = (Seen::default(), Instant::now());
+        let (mut observer, start) = (LeaseObserver::default(), Instant::now());
         let lease = lease("a", "1", seconds);
         let mut at = |millis| {
             let now = start + Duration::from_millis(millis);
-            seen.turn(Some(&lease), "me", TIMING, now)
+            observer.next_action(Some(&lease), "me", TIMING, now)
         };
-        assert_eq!(at(0), Turn::Wait(Duration::from_secs(1)));
+        assert_eq!(at(0), LeaseAction::Wait(Duration::from_secs(1)));
         let almost = at(seconds * 1000 - 100);
         assert_eq!(
             almost,
-            Turn::Wait(Duration::from_millis(100)),
+            LeaseAction::Wait(Duration::from_millis(100)),
             "waits no longer than needed"
         );
-        assert_eq!(at(seconds * 1000), Turn::Take);
+        assert_eq!(at(seconds * 1000), LeaseAction::Take);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_recreated_lease_starts_a_new_wait() {
-        let (mut seen, start) = (Seen::default(), Instant::now());
-        seen.turn(Some(&lease("a", "1", 10)), "me", TIMING, start);
+        let (mut observer, start) = (LeaseObserver::default(), Instant::now());
+        observer.next_action(Some(&lease("a", "1", 10)), "me", TIMING, start);
         let later = start + Duration::from_secs(60);
-        assert_eq!(seen.turn(None, "me", TIMING, later), Turn::Create);
         assert_eq!(
-            seen.turn(Some(&lease("a", "1", 10)), "me", TIMING, later),
-            Turn::Wait(Duration::from_secs(1))
+            observer.next_action(None, "me", TIMING, later),
+            LeaseAction::Create
+        );
+        assert_eq!(
+            observer.next_action(Some(&lease("a", "1", 10)), "me", TIMING, later),
+            LeaseAction::Wait(Duration::from_secs(1))
         );
     }
 
@@ -262,13 +265,13 @@ mod tests {
                 spec.lease_transitions,
             )
         };
-        let created = held(None, "l", "a", TIMING, at(1));
+        let created = claimed(None, "l", "a", TIMING, at(1));
         assert_eq!(shown(&created), ("a".into(), Some(1), Some(1), Some(0)));
-        let renewed = held(Some(&created), "l", "a", TIMING, at(4));
+        let renewed = claimed(Some(&created), "l", "a", TIMING, at(4));
         assert_eq!(shown(&renewed), ("a".into(), Some(1), Some(4), Some(0)));
-        let released = free(&renewed, at(6));
+        let released = released(&renewed, at(6));
         assert_eq!(shown(&released), (String::new(), Some(1), Some(6), Some(0)));
-        let taken = held(Some(&released), "l", "b", TIMING, at(7));
+        let taken = claimed(Some(&released), "l", "b", TIMING, at(7));
         assert_eq!(shown(&taken), ("b".into(), Some(7), Some(7), Some(1)));
     }
 }

@@ -98,14 +98,14 @@ impl World {
 
     /// Starts a replica that tries to become the leader.
     fn operator(&self, identity: &str) -> Operator {
-        let leading = Leading::not_yet();
+        let leadership = Leadership::not_yet();
         let args = LeaseArgs {
             name: Some("l".into()),
             namespace: None,
             seconds: 10,
             identity: Some(identity.into()),
         };
-        let lease = Lease::new(&args, &self.client(), leading.clone()).map(Arc::new);
+        let lease = Lease::new(&args, &self.client(), leadership.clone()).map(Arc::new);
         let lease = lease.unwrap_or_else(|| panic!("the arguments name a lease"));
         let runs = tokio::spawn({
             let lease = lease.clone();
@@ -114,21 +114,25 @@ impl World {
                 lease.keep().await
             }
         });
-        Operator { lease, leading, runs }
+        Operator {
+            lease,
+            leadership,
+            runs,
+        }
     }
 }
 
 struct Operator {
     lease: Arc<Lease>,
-    leading: Leading,
-    runs: JoinHandle<Lost>,
+    leadership: Leadership,
+    runs: JoinHandle<LeadershipLost>,
 }
 
 impl Operator {
     /// Waits until this replica leads and returns the milliseconds that this took.
     async fn leads(&self) -> u128 {
         let start = Instant::now();
-        let waited = tokio::time::timeout(Duration::from_secs(100), self.leading.wait()).await;
+        let waited = tokio::time::timeout(Duration::from_secs(100), self.leadership.wait()).await;
         assert!(waited.is_ok(), "the replica is not the leader after 100 s");
         start.elapsed().as_millis()
     }
@@ -137,7 +141,7 @@ impl Operator {
 /// Checks every 100 ms for `seconds` that at most one replica leads.
 async fn assert_at_most_one_leader(seconds: u64, one: &Operator, other: &Operator) {
     for _ in 0..seconds * 10 {
-        assert!(!(one.leading.now() && other.leading.now()));
+        assert!(!(one.leadership.now() && other.leadership.now()));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -148,7 +152,7 @@ async fn one_leads_and_the_other_waits() {
     let (a, b) = (world.operator("a"), world.operator("b"));
     a.leads().await;
     assert_at_most_one_leader(300, &a, &b).await;
-    assert!(a.leading.now() && !a.runs.is_finished());
+    assert!(a.leadership.now() && !a.runs.is_finished());
     assert_eq!(world.holder(), "a");
 }
 
@@ -161,7 +165,7 @@ async fn a_killed_leader_is_replaced_within_fifteen_seconds() {
     a.runs.abort();
     let after = b.leads().await;
     assert!((6000..=12_000).contains(&after), "{after} ms");
-    assert!(!a.leading.now());
+    assert!(!a.leadership.now());
     assert_eq!(world.holder(), "b");
 }
 
@@ -172,7 +176,7 @@ async fn a_released_lease_is_taken_at_once() {
     a.leads().await;
     a.runs.abort();
     a.lease.release().await;
-    assert!(!a.leading.now());
+    assert!(!a.leadership.now());
     assert_eq!(world.holder(), "none");
     assert!(b.leads().await <= 1000);
     let transitions =
@@ -187,7 +191,7 @@ async fn a_leader_that_cannot_renew_stops_before_others_start() {
     a.leads().await;
     world.with(|server| server.broken = true);
     assert_at_most_one_leader(8, &a, &b).await;
-    assert!(!a.leading.now() && a.runs.is_finished());
+    assert!(!a.leadership.now() && a.runs.is_finished());
     let lost = a.runs.await.map(|lost| lost.to_string()).unwrap_or_default();
     assert_eq!(
         lost,
@@ -208,7 +212,7 @@ async fn short_outages_do_not_lose_the_lease() {
         world.with(|server| server.broken = false);
         tokio::time::sleep(Duration::from_secs(4)).await;
     }
-    assert!(a.leading.now() && !a.runs.is_finished());
+    assert!(a.leadership.now() && !a.runs.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,12 +223,12 @@ async fn a_lost_response_does_not_lose_the_lease() {
     for _ in 0..3 {
         world.with(|server| server.loses_response = true);
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert!(a.leading.now());
+        assert!(a.leadership.now());
     }
     // Nor does deleting the lease.
     world.with(|server| server.lease = None);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert!(a.leading.now() && world.holder() == "a");
+    assert!(a.leadership.now() && world.holder() == "a");
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +245,7 @@ async fn a_leader_stops_when_another_takes_the_lease() {
         }
     });
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert!(!a.leading.now());
+    assert!(!a.leadership.now());
     let lost = a.runs.await.map(|lost| lost.to_string()).unwrap_or_default();
     assert_eq!(
         lost,

@@ -18,7 +18,7 @@ use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 use crate::key::PluginId;
 
 use crate::plugins::entry::{NAMESPACE_NAME, Scope};
@@ -183,12 +183,12 @@ impl Resource {
     }
 
     /// Returns the API resource of the plugin's kind.
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ResourceType {
         let (kind, plural) = match self.id.namespace {
             Some(_) => (DaskPlugin::kind(&()), DaskPlugin::plural(&())),
             None => (ClusterDaskPlugin::kind(&()), ClusterDaskPlugin::plural(&())),
         };
-        Kind {
+        ResourceType {
             resource: ResourceKind::new(DASK_API_VERSION, kind),
             plural: plural.into_owned(),
         }

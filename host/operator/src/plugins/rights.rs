@@ -9,7 +9,7 @@ use dask_operator_evaluator::AllowedKinds;
 use dask_operator_evaluator::logic::{LogicPlugin, PluginOwner};
 use dask_operator_runtime::{CallLimits, Interface};
 
-use crate::client::resource::Kinds;
+use crate::client::resource::ResourceTypes;
 use crate::plugins::error::{LoadFailure, LoadReason};
 use crate::plugins::limits::bytes;
 use crate::plugins::resource::Resource;
@@ -82,7 +82,7 @@ pub(super) fn check_kinds(
     plugin: &LogicPlugin,
     kind: DaskKind,
     allowed_kinds: &AllowedKinds,
-    watched: &Kinds,
+    watched: &ResourceTypes,
 ) -> Result<(), LoadFailure> {
     let may_have = allowed(kind, allowed_kinds.of(plugin.owner));
     let flag = if plugin.owner == PluginOwner::Tenant {
@@ -139,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::client::resource::Kind;
+    use crate::client::resource::ResourceType;
 
     fn of_namespace() -> Resource {
         let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
@@ -240,10 +240,10 @@ mod tests {
         #[case] is_of_tenant: bool,
         #[case] expected: Option<&str>,
     ) {
-        let gadget = Kind::of(ResourceKind::new("example.org/v1", "Gadget"));
-        let usual = Kind::of(ResourceKind::new("v1", "ConfigMap"));
+        let gadget = ResourceType::of(ResourceKind::new("example.org/v1", "Gadget"));
+        let usual = ResourceType::of(ResourceKind::new("v1", "ConfigMap"));
         let allowed = AllowedKinds::new(std::slice::from_ref(&gadget.resource), &[]);
-        let watched = Kinds::new([gadget, usual]);
+        let watched = ResourceTypes::new([gadget, usual]);
         let plugin = LogicPlugin {
             title: "mine".into(),
             settings: "{}".into(),

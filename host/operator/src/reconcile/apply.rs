@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::cache::Stores;
 use crate::client::object::Object;
-use crate::client::writer::Writes;
+use crate::client::writer::Writer;
 use crate::key::{ClusterKey, ParentKey};
 use crate::reconcile::diff::Diff;
 use crate::reconcile::outcome::ApplySummary;
@@ -32,7 +32,7 @@ pub(crate) struct Applier {
     /// Receives the scheduler requests of plans.
     pub(super) schedulers: Schedulers,
     /// Sends the write requests.
-    pub(super) writes: Writes,
+    pub(super) writer: Writer,
     /// Limits the number of writes.
     pub(super) budget: WriteBudget,
     /// Stores the responses to applies.

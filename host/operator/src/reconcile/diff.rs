@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::cache::Stores;
     use crate::client::object::tests::object;
-    use crate::client::resource::Kind;
+    use crate::client::resource::ResourceType;
 
     fn service(name: &str, terminating: bool, port: u16) -> Value {
         let mut value = json!({
@@ -178,9 +178,9 @@ mod tests {
     /// Returns the changes for these existing services and the wanted children.
     fn written(existing: &[Value], wanted: Vec<StampedChild>) -> Vec<String> {
         let kind = ResourceKind::new("v1", "Service");
-        let stores = Stores::new([Kind::of(kind.clone())]);
+        let stores = Stores::new([ResourceType::of(kind.clone())]);
         for value in existing {
-            stores.of(&kind).map(|store| store.shown(object(value)));
+            stores.of(&kind).map(|store| store.apply_event(object(value)));
         }
         let cluster = object(&json!({
             "apiVersion": DASK_API_VERSION, "kind": "DaskCluster",

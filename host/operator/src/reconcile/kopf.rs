@@ -17,11 +17,11 @@ use tracing::{info, warn};
 
 use crate::cache::Stores;
 use crate::client::object::Object;
-use crate::client::resource::Kind;
-use crate::client::writer::Writes;
+use crate::client::resource::ResourceType;
+use crate::client::writer::Writer;
 
-/// An object with marks, and its kind.
-pub(crate) type Marked = (Kind, Arc<Object>);
+/// An object with marks of the previous operator, and its resource type.
+pub(crate) type KopfLeftover = (ResourceType, Arc<Object>);
 
 /// Returns the merge patch of `metadata` that removes the marks.
 fn without_marks(object: &Value) -> Value {
@@ -54,8 +54,8 @@ fn without_marks(object: &Value) -> Value {
 ///
 /// An object that is received again while it is processed is processed again afterwards, in the version that was
 /// received last: a failed attempt after a conflict relies on that.
-pub(crate) async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: Stores, writes: Writes) {
-    let mut under_way: HashMap<Box<str>, Option<Marked>> = HashMap::new();
+pub(crate) async fn clean(mut marked: mpsc::UnboundedReceiver<KopfLeftover>, stores: Stores, writer: Writer) {
+    let mut under_way: HashMap<Box<str>, Option<KopfLeftover>> = HashMap::new();
     let mut running = FuturesUnordered::new();
     loop {
         let next = tokio::select! {
@@ -72,18 +72,18 @@ pub(crate) async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: S
             }
             Entry::Vacant(free) => {
                 free.insert(None);
-                running.push(clean_one(next, &stores, &writes));
+                running.push(clean_one(next, &stores, &writer));
             }
         }
     }
 }
 
 /// Removes the marks of an object, and retries transient errors a few times. Returns the uid.
-async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> Box<str> {
+async fn clean_one((kind, object): KopfLeftover, stores: &Stores, writer: &Writer) -> Box<str> {
     const ATTEMPTS: u32 = 6;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
     for attempt in 0..ATTEMPTS {
-        match writes
+        match writer
             .merge_metadata(&kind, &object, without_marks(&object.value()))
             .await
         {
@@ -96,7 +96,7 @@ async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> 
                 if !cleaned.terminating
                     && let Some(store) = stores.of(&kind.resource)
                 {
-                    store.wrote(cleaned);
+                    store.record_write(cleaned);
                 }
                 break;
             }

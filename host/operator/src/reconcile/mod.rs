@@ -35,7 +35,7 @@ use tracing::{Instrument, debug, info_span};
 use crate::cache::Stores;
 use crate::client::events::Events;
 use crate::client::object::Object;
-use crate::client::writer::Writes;
+use crate::client::writer::Writer;
 use crate::key::ParentKey;
 use crate::plugins::Plugins;
 use crate::recording::Recording;
@@ -66,7 +66,7 @@ pub(crate) struct Dependencies {
     /// Facts from the Dask schedulers.
     pub(crate) schedulers: Schedulers,
     /// Sends the write requests.
-    pub(crate) writes: Writes,
+    pub(crate) writer: Writer,
     /// Publishes events.
     pub(crate) events: Events,
     /// Metrics of reconciles.
@@ -103,7 +103,7 @@ impl Reconciler {
             stores,
             plugins,
             schedulers,
-            writes,
+            writer,
             events,
             metrics,
             selection,
@@ -125,12 +125,12 @@ impl Reconciler {
             applier: Applier {
                 stores: stores.clone(),
                 schedulers: schedulers.clone(),
-                writes: writes.clone(),
+                writer: writer.clone(),
                 budget: budget.clone(),
                 responses,
                 blocking: blocking.clone(),
             },
-            reporter: Reporter::new(stores.clone(), writes, events, budget, blocking),
+            reporter: Reporter::new(stores.clone(), writer, events, budget, blocking),
             stores,
             schedulers,
             selection,

@@ -152,7 +152,7 @@ impl Observer {
     fn check_listings(&self, key: &ParentKey, plugin: &LogicPlugin) -> Result<(), Problem> {
         let listings = self.stores.listings();
         for kind in &plugin.child_kinds {
-            if let Some(why) = listings.hindrance(kind, &key.namespace) {
+            if let Some(why) = listings.reason(kind, &key.namespace) {
                 return Err(Problem::not_listed(&plugin.title, kind, &why));
             }
         }

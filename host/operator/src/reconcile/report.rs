@@ -12,8 +12,8 @@ use crate::cache::Stores;
 use crate::client::error::WriteError;
 use crate::client::events::Events;
 use crate::client::object::Object;
-use crate::client::resource::Kind;
-use crate::client::writer::Writes;
+use crate::client::resource::ResourceType;
+use crate::client::writer::Writer;
 use crate::key::ParentKey;
 use crate::reconcile::apply::Applied;
 use crate::reconcile::outcome::{ApplySummary, Outcome, Reported, WriteOutcome};
@@ -27,7 +27,7 @@ use status_update::{PlanReport, StatusUpdate};
 /// Writes statuses and publishes events.
 pub(crate) struct Reporter {
     stores: Stores,
-    writes: Writes,
+    writer: Writer,
     events: Events,
     budget: WriteBudget,
     pending: PendingStatuses,
@@ -38,14 +38,14 @@ impl Reporter {
     /// Returns a reporter without pending statuses.
     pub(crate) fn new(
         stores: Stores,
-        writes: Writes,
+        writer: Writer,
         events: Events,
         budget: WriteBudget,
         blocking: BlockingThreads,
     ) -> Self {
         Self {
             stores,
-            writes,
+            writer,
             events,
             budget,
             pending: PendingStatuses::default(),
@@ -179,11 +179,11 @@ impl Reporter {
         if let Err(wait) = self.budget.admit_status(object, key.kind) {
             return Ok((WriteOutcome::Withheld(wait), None));
         }
-        let kind = Kind::dask(key.kind);
-        let written = self.writes.apply_status(&kind, object, &update.desired).await?;
+        let kind = ResourceType::dask(key.kind);
+        let written = self.writer.apply_status(&kind, object, &update.desired).await?;
         self.pending.remove(&object.uid);
         if let Some(store) = self.stores.of(&kind.resource) {
-            store.wrote(written.clone());
+            store.record_write(written.clone());
         }
         Ok((WriteOutcome::Done, Some(written)))
     }

@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
     use crate::client::object::tests::object;
-    use crate::client::resource::Kind;
+    use crate::client::resource::ResourceType;
 
     fn pod(name: &str, ready: bool) -> Value {
         json!({
@@ -151,12 +151,12 @@ mod tests {
     }
 
     fn stores(pods: &[(&str, bool)], service: Option<Value>) -> Stores {
-        let kinds = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
+        let kinds = ["Pod", "Service"].map(|kind| ResourceType::of(ResourceKind::new("v1", kind)));
         let stores = Stores::new(kinds);
         let put = |kind: &str, value: Value| {
             stores
                 .of(&ResourceKind::new("v1", kind))
-                .map(|store| store.shown(object(&value)));
+                .map(|store| store.apply_event(object(&value)));
         };
         for (name, ready) in pods {
             put("Pod", pod(name, *ready));
@@ -164,7 +164,7 @@ mod tests {
         stores
             .of(&ResourceKind::new(DASK_API_VERSION, "DaskCluster"))
             .map(|store| {
-                store.shown(object(&json!({
+                store.apply_event(object(&json!({
                     "apiVersion": DASK_API_VERSION, "kind": "DaskCluster",
                     "metadata": {"name": "a", "namespace": "n", "uid": "cluster"},
                 })))
@@ -254,7 +254,7 @@ mod tests {
             ..object(&pod("p", true))
         };
         let pods = ResourceKind::new("v1", "Pod");
-        stores.of(&pods).map(|store| store.shown(unreadable));
+        stores.of(&pods).map(|store| store.apply_event(unreadable));
         let endpoint = find(&stores, &ClusterKey::new("n", "a"), false);
         assert_eq!(
             endpoint.map(|endpoint| endpoint.comm.to_string()),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::client::FailureKind;
 use super::*;
 use crate::client::object::tests::object;
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 use crate::metrics::Registry;
 
 /// Fake scheduler with scripted answers that records the queries.
@@ -102,7 +102,7 @@ struct World {
 /// Adds a cluster and its scheduler to the stores.
 fn put_scheduler(stores: &Stores, cluster: &str, address: &str) {
     let put = |kind: ResourceKind, value: serde_json::Value| {
-        stores.of(&kind).map(|store| store.shown(object(&value)));
+        stores.of(&kind).map(|store| store.apply_event(object(&value)));
     };
     put(
         ResourceKind::new(DASK_API_VERSION, "DaskCluster"),
@@ -140,7 +140,7 @@ fn put_scheduler(stores: &Stores, cluster: &str, address: &str) {
 
 impl World {
     fn new() -> Self {
-        let kinds = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
+        let kinds = ["Pod", "Service"].map(|kind| ResourceType::of(ResourceKind::new("v1", kind)));
         let stores = Stores::new(kinds);
         put_scheduler(&stores, "a", "10.0.0.7");
         let (client, (send, requeued)) = (FakeClient::default(), mpsc::unbounded_channel());

@@ -42,7 +42,7 @@ mod tests {
 
     use super::*;
     use crate::client::object::tests;
-    use crate::client::resource::Kind;
+    use crate::client::resource::ResourceType;
 
     fn autoscaler(namespace: &str, name: &str, spec: &Value) -> Value {
         json!({
@@ -62,9 +62,9 @@ mod tests {
             autoscaler("n", "second", &json!({"cluster": "c", "workerGroup": "gpu"})),
             gone,
         ];
-        let store = stores.of(&Kind::dask(DaskKind::Autoscaler).resource);
+        let store = stores.of(&ResourceType::dask(DaskKind::Autoscaler).resource);
         for object in &all {
-            store.map(|store| store.shown(tests::object(object)));
+            store.map(|store| store.apply_event(tests::object(object)));
         }
         stores
     }

@@ -153,7 +153,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::client::object::tests;
-    use crate::client::resource::Kind;
+    use crate::client::resource::ResourceType;
 
     /// Returns stores with the worker group `g` in `n`, at version 7, with this number of workers.
     pub(in crate::webhook) fn stores(workers: u32) -> Stores {
@@ -168,8 +168,8 @@ pub(super) mod tests {
             "metadata": {"namespace": "n", "name": "g", "uid": "u", "resourceVersion": "7",
                 "annotations": {"padding": "x".repeat(padding)}},
         });
-        let store = stores.of(&Kind::dask(DaskKind::WorkerGroup).resource);
-        store.map(|store| store.shown(tests::object(&group)));
+        let store = stores.of(&ResourceType::dask(DaskKind::WorkerGroup).resource);
+        store.map(|store| store.apply_event(tests::object(&group)));
         stores
     }
 

@@ -9,7 +9,7 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use serde_json::{Map, Value, json};
 
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 pub(crate) use errors::{add_error, not_checked};
 
 /// Prefix of generated names. Errors of the API server about generated names are not reported.
@@ -21,7 +21,7 @@ pub(crate) struct Template {
     /// Field of the resource with the spec of the template, such as `spec.worker.spec`.
     pub(crate) field: &'static str,
     /// Kind of the objects that are created from the template.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ResourceType,
     /// One object as it would be created, without the operator's additions. Its name is the final one only if the cluster is new
     /// and the name depends on nothing else; otherwise the name is generated.
     pub(crate) object: Value,
@@ -116,7 +116,7 @@ pub(crate) fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Ve
         }
         templates.push(Template {
             field,
-            kind: Kind::of(ResourceKind::new("v1", *object_kind)),
+            kind: ResourceType::of(ResourceKind::new("v1", *object_kind)),
             object: json!({"apiVersion": "v1", "kind": object_kind, "metadata": metadata, "spec": spec}),
         });
     }

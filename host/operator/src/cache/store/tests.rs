@@ -25,12 +25,12 @@ fn names(store: &Store) -> Vec<String> {
 #[test]
 fn objects_are_found_by_owner() {
     let store = Store::default();
-    store.shown(pod("b", "1", 1));
-    store.shown(pod("a", "2", 2));
+    store.apply_event(pod("b", "1", 1));
+    store.apply_event(pod("a", "2", 2));
     assert_eq!(names(&store), ["a", "b"]);
-    store.gone(&pod("a", "2", 3));
+    store.remove(&pod("a", "2", 3));
     assert_eq!(names(&store), ["b"]);
-    store.gone(&pod("b", "1", 4));
+    store.remove(&pod("b", "1", 4));
     assert!(names(&store).is_empty() && store.read().by_owner.is_empty());
 }
 
@@ -40,11 +40,11 @@ fn an_owner_in_another_namespace_does_not_count() {
     let store = Store::default();
     let mut elsewhere = pod("a", "1", 1);
     elsewhere.namespace = "m".into();
-    store.shown(elsewhere.clone());
+    store.apply_event(elsewhere.clone());
     assert!(names(&store).is_empty());
     assert_eq!(store.owned_by("m", "owner").len(), 1);
-    store.shown(pod("a", "2", 2));
-    store.gone(&elsewhere);
+    store.apply_event(pod("a", "2", 2));
+    store.remove(&elsewhere);
     assert_eq!(names(&store), ["a"]);
 }
 
@@ -52,17 +52,17 @@ fn an_owner_in_another_namespace_does_not_count() {
 fn the_size_follows_additions_and_removals() {
     let store = Store::default();
     let size = || store.size();
-    store.shown(pod("a", "1", 1));
+    store.apply_event(pod("a", "1", 1));
     let (_, one) = size();
-    store.wrote(pod("a", "1", 22));
+    store.record_write(pod("a", "1", 22));
     assert_eq!(size(), (1, one + 1), "another version, of one digit more");
-    store.deleted(&pod("a", "1", 22));
-    store.shown(pod("b", "2", 3));
+    store.mark_deleted(&pod("a", "1", 22));
+    store.apply_event(pod("b", "2", 3));
     assert_eq!(size(), (2, 2 * one + 1));
-    store.gone(&pod("a", "1", 23));
+    store.remove(&pod("a", "1", 23));
     assert_eq!(size(), (1, one));
-    let generation = store.list_begins();
-    store.list_ends(generation, None);
+    let generation = store.begin_relist();
+    store.end_relist(generation, None);
     assert_eq!(size(), (0, 0));
 }
 
@@ -78,9 +78,9 @@ fn worker_groups_and_schedulers_are_found_by_cluster() {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "s", "namespace": "n", "uid": "2", "labels": labels},
     });
-    store.shown(object(&group));
-    store.shown(object(&scheduler));
-    store.shown(pod("w", "3", 1));
+    store.apply_event(object(&group));
+    store.apply_event(object(&scheduler));
+    store.apply_event(pod("w", "3", 1));
     let found: Vec<_> = store
         .of_cluster("n", "a")
         .iter()
@@ -93,10 +93,10 @@ fn worker_groups_and_schedulers_are_found_by_cluster() {
 #[tokio::test(start_paused = true)]
 async fn written_objects_are_visible_at_once_and_become_overdue() {
     let store = Store::default();
-    store.wrote(pod("a", "1", 5));
+    store.record_write(pod("a", "1", 5));
     assert_eq!(names(&store), ["a"]);
     assert!(
-        store.shown(pod("a", "0", 3)).is_none(),
+        store.apply_event(pod("a", "0", 3)).is_none(),
         "an older object with the same name"
     );
     assert_eq!(
@@ -106,20 +106,20 @@ async fn written_objects_are_visible_at_once_and_become_overdue() {
     tokio::time::advance(UNCONFIRMED).await;
     assert_eq!(names(&store), ["a"], "the watch may not work");
     assert_eq!(store.overdue().len(), 1, "the object must be looked up");
-    assert!(store.found(pod("a", "1", 5)).is_some());
+    assert!(store.apply_lookup(pod("a", "1", 5)).is_some());
     assert!(store.overdue().is_empty(), "it exists");
-    store.wrote(pod("b", "2", 6));
+    store.record_write(pod("b", "2", 6));
     tokio::time::advance(UNCONFIRMED).await;
     let overdue = store.overdue();
     assert_eq!(
         overdue.iter().map(|object| &*object.name).collect::<Vec<_>>(),
         ["b"]
     );
-    let gone = store.gone(&overdue[0]);
+    let gone = store.remove(&overdue[0]);
     assert!(gone.is_some_and(|gone| gone.before.is_some() && gone.after.is_none()));
     assert!(store.overdue().is_empty());
     assert!(
-        store.found(pod("b", "2", 6)).is_none(),
+        store.apply_lookup(pod("b", "2", 6)).is_none(),
         "its deletion has been shown"
     );
     assert_eq!(names(&store), ["a"]);
@@ -128,10 +128,10 @@ async fn written_objects_are_visible_at_once_and_become_overdue() {
 #[test]
 fn objects_written_during_a_relist_stay() {
     let store = Store::default();
-    store.wrote(pod("a", "1", 5));
-    let generation = store.list_begins();
-    store.wrote(pod("b", "2", 6));
-    let gone = store.list_ends(generation, None);
+    store.record_write(pod("a", "1", 5));
+    let generation = store.begin_relist();
+    store.record_write(pod("b", "2", 6));
+    let gone = store.end_relist(generation, None);
     assert_eq!(gone.len(), 1);
     assert_eq!(names(&store), ["b"]);
 }
@@ -140,15 +140,15 @@ fn objects_written_during_a_relist_stay() {
 #[test]
 fn an_answer_after_the_deletion_is_ignored() {
     let store = Store::default();
-    store.shown(pod("a", "1", 5));
-    store.gone(&pod("a", "1", 7));
-    store.wrote(pod("a", "1", 6));
+    store.apply_event(pod("a", "1", 5));
+    store.remove(&pod("a", "1", 7));
+    store.record_write(pod("a", "1", 6));
     assert!(names(&store).is_empty());
-    store.wrote(pod("a", "2", 8));
+    store.record_write(pod("a", "2", 8));
     assert_eq!(names(&store), ["a"], "another object with the same name");
-    let generation = store.list_begins();
-    assert_eq!(store.list_ends(generation, None).len(), 1);
-    store.wrote(pod("a", "2", 9));
+    let generation = store.begin_relist();
+    assert_eq!(store.end_relist(generation, None).len(), 1);
+    store.record_write(pod("a", "2", 9));
     assert!(names(&store).is_empty(), "a relist did not contain it");
 }
 
@@ -156,36 +156,39 @@ fn an_answer_after_the_deletion_is_ignored() {
 #[tokio::test(start_paused = true)]
 async fn a_shown_object_with_an_unconfirmed_version_is_not_overdue() {
     let store = Store::default();
-    store.shown(pod("a", "1", 5));
-    store.wrote(pod("a", "1", 7));
+    store.apply_event(pod("a", "1", 5));
+    store.record_write(pod("a", "1", 7));
     tokio::time::advance(2 * UNCONFIRMED).await;
     assert_eq!(names(&store), ["a"]);
     assert!(store.overdue().is_empty());
     assert!(
-        store.shown(pod("a", "1", 6)).is_none(),
+        store.apply_event(pod("a", "1", 6)).is_none(),
         "older than what is known"
     );
-    assert!(store.shown(pod("a", "1", 7)).is_some());
+    assert!(store.apply_event(pod("a", "1", 7)).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn confirmed_objects_stay() {
     let store = Store::default();
-    store.wrote(pod("a", "1", 5));
-    let change = store.shown(pod("a", "1", 5));
+    store.record_write(pod("a", "1", 5));
+    let change = store.apply_event(pod("a", "1", 5));
     assert!(
         change.is_some_and(|change| change.before.is_none()),
         "the watch shows it for the first time"
     );
-    assert!(store.shown(pod("a", "1", 5)).is_none(), "it was shown before");
+    assert!(
+        store.apply_event(pod("a", "1", 5)).is_none(),
+        "it was shown before"
+    );
     tokio::time::advance(UNCONFIRMED).await;
     assert_eq!(names(&store), ["a"]);
     assert!(
         store
-            .shown(pod("a", "1", 6))
+            .apply_event(pod("a", "1", 6))
             .is_some_and(|change| change.before.is_some())
     );
-    store.wrote(pod("a", "1", 5));
+    store.record_write(pod("a", "1", 5));
     assert_eq!(
         store
             .get("n", "a")
@@ -197,38 +200,38 @@ async fn confirmed_objects_stay() {
 #[tokio::test(start_paused = true)]
 async fn deleted_objects_terminate_despite_a_lagging_watch() {
     let store = Store::default();
-    store.shown(pod("a", "1", 5));
-    store.deleted(&pod("a", "1", 5));
+    store.apply_event(pod("a", "1", 5));
+    store.mark_deleted(&pod("a", "1", 5));
     let terminating = || store.get("n", "a").is_some_and(|object| object.terminating);
     assert!(terminating());
-    store.shown(pod("a", "1", 6));
+    store.apply_event(pod("a", "1", 6));
     assert!(terminating(), "a change from before the deletion");
-    store.gone(&pod("a", "1", 7));
-    store.shown(pod("a", "2", 8));
+    store.remove(&pod("a", "1", 7));
+    store.apply_event(pod("a", "2", 8));
     assert!(!terminating(), "a new object");
 }
 
 #[test]
 fn the_deletion_of_a_predecessor_does_not_remove_its_successor() {
     let store = Store::default();
-    store.wrote(pod("a", "2", 9));
-    assert!(store.gone(&pod("a", "1", 8)).is_none());
+    store.record_write(pod("a", "2", 9));
+    assert!(store.remove(&pod("a", "1", 8)).is_none());
     assert_eq!(names(&store), ["a"]);
 }
 
 #[test]
 fn a_relist_removes_missing_objects() {
     let store = Store::default();
-    store.shown(pod("a", "1", 1));
-    store.shown(pod("b", "2", 2));
-    let generation = store.list_begins();
-    store.shown(pod("a", "1", 1));
-    let gone = store.list_ends(generation, None);
+    store.apply_event(pod("a", "1", 1));
+    store.apply_event(pod("b", "2", 2));
+    let generation = store.begin_relist();
+    store.apply_event(pod("a", "1", 1));
+    let gone = store.end_relist(generation, None);
     assert_eq!(gone.len(), 1);
     assert_eq!(names(&store), ["a"]);
-    let generation = store.list_begins();
+    let generation = store.begin_relist();
     assert!(
-        store.list_ends(generation, Some("other")).is_empty(),
+        store.end_relist(generation, Some("other")).is_empty(),
         "another namespace's list"
     );
 }

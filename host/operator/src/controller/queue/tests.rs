@@ -14,11 +14,11 @@ impl Tenant for &'static str {
 }
 
 /// Returns the next key and the seconds until it was due.
-async fn next(queue: &Queue<&'static str>) -> Option<(&'static str, u64)> {
+async fn next(queue: &WorkQueue<&'static str>) -> Option<(&'static str, u64)> {
     next_of(queue, 16).await
 }
 
-async fn next_of(queue: &Queue<&'static str>, share: usize) -> Option<(&'static str, u64)> {
+async fn next_of(queue: &WorkQueue<&'static str>, share: usize) -> Option<(&'static str, u64)> {
     let start = Instant::now();
     let key = tokio::time::timeout(Duration::from_secs(1000), queue.next(share))
         .await
@@ -28,11 +28,11 @@ async fn next_of(queue: &Queue<&'static str>, share: usize) -> Option<(&'static 
 
 #[tokio::test(start_paused = true)]
 async fn each_key_is_returned_once_at_its_due_time() {
-    let queue = Queue::default();
-    queue.add("b", soon(20), Urgency::Usual);
-    queue.add("a", soon(10), Urgency::Usual);
-    queue.add("a", soon(30), Urgency::Usual);
-    queue.add("b", soon(15), Urgency::Usual);
+    let queue = WorkQueue::default();
+    queue.add("b", soon(20), Priority::Usual);
+    queue.add("a", soon(10), Priority::Usual);
+    queue.add("a", soon(30), Priority::Usual);
+    queue.add("b", soon(15), Priority::Usual);
     assert_eq!(next(&queue).await, Some(("a", 10)));
     assert_eq!(next(&queue).await, Some(("b", 5)));
     queue.done("a", None, false);
@@ -42,11 +42,11 @@ async fn each_key_is_returned_once_at_its_due_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_added_while_it_is_processed_is_requeued() {
-    let queue = Queue::default();
-    queue.add("a", Instant::now(), Urgency::Usual);
+    let queue = WorkQueue::default();
+    queue.add("a", Instant::now(), Priority::Usual);
     assert_eq!(next(&queue).await, Some(("a", 0)));
-    queue.add("a", Instant::now(), Urgency::Usual);
-    queue.add("a", soon(5), Urgency::Usual);
+    queue.add("a", Instant::now(), Priority::Usual);
+    queue.add("a", soon(5), Priority::Usual);
     assert_eq!(next(&queue).await, None, "no other worker gets it");
     queue.done("a", Some(soon(60)), false);
     assert_eq!(next(&queue).await, Some(("a", 0)));
@@ -56,28 +56,28 @@ async fn a_key_added_while_it_is_processed_is_requeued() {
 
 #[tokio::test(start_paused = true)]
 async fn only_urgent_additions_shorten_the_back_off() {
-    let queue = Queue::default();
-    let fail = async |queue: &Queue<_>| {
+    let queue = WorkQueue::default();
+    let fail = async |queue: &WorkQueue<_>| {
         assert!(next(queue).await.is_some());
         queue.done("a", Some(soon(60)), true);
     };
-    queue.add("a", Instant::now(), Urgency::Usual);
+    queue.add("a", Instant::now(), Priority::Usual);
     fail(&queue).await;
-    queue.add("a", Instant::now(), Urgency::Usual);
+    queue.add("a", Instant::now(), Priority::Usual);
     assert_eq!(next(&queue).await, Some(("a", 60)));
-    queue.add("a", Instant::now(), Urgency::Usual);
+    queue.add("a", Instant::now(), Priority::Usual);
     queue.done("a", Some(soon(60)), true);
-    queue.add("a", Instant::now(), Urgency::Urgent);
+    queue.add("a", Instant::now(), Priority::Urgent);
     assert_eq!(next(&queue).await, Some(("a", 0)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_urgent_addition_during_a_failing_run_skips_the_back_off() {
-    let queue = Queue::default();
-    queue.add("a", Instant::now(), Urgency::Usual);
+    let queue = WorkQueue::default();
+    queue.add("a", Instant::now(), Priority::Usual);
     assert_eq!(next(&queue).await, Some(("a", 0)));
-    queue.add("a", Instant::now(), Urgency::Usual);
-    queue.add("a", Instant::now(), Urgency::Urgent);
+    queue.add("a", Instant::now(), Priority::Usual);
+    queue.add("a", Instant::now(), Priority::Urgent);
     queue.done("a", Some(soon(300)), true);
     assert_eq!(
         next(&queue).await,
@@ -94,14 +94,14 @@ async fn an_urgent_addition_during_a_failing_run_skips_the_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn outdated_due_times_are_removed() {
-    let queue = Queue::default();
+    let queue = WorkQueue::default();
     for key in ["a", "b"] {
-        queue.add(key, Instant::now(), Urgency::Usual);
+        queue.add(key, Instant::now(), Priority::Usual);
     }
     for _ in 0..10_000 {
         let (key, _) = next(&queue).await.unwrap_or_default();
         queue.done(key, Some(soon(3600)), false);
-        queue.add(key, Instant::now(), Urgency::Usual);
+        queue.add(key, Instant::now(), Priority::Usual);
     }
     let times = queue.lock().heap.len();
     assert!(times <= 2 * 2 + SLACK, "{times} due times for 2 keys");
@@ -115,13 +115,13 @@ async fn outdated_due_times_are_removed() {
 /// One tenant has many keys, all of them due before those of the others.
 #[tokio::test(start_paused = true)]
 async fn tenants_are_served_round_robin() {
-    let queue = Queue::default();
+    let queue = WorkQueue::default();
     for key in ["many/1", "many/2", "many/3", "many/4"] {
-        queue.add(key, Instant::now(), Urgency::Urgent);
+        queue.add(key, Instant::now(), Priority::Urgent);
     }
     tokio::time::advance(Duration::from_secs(1)).await;
     for key in ["one/1", "two/1"] {
-        queue.add(key, Instant::now(), Urgency::Usual);
+        queue.add(key, Instant::now(), Priority::Usual);
     }
     let mut order = Vec::new();
     for _ in 0..6 {
@@ -134,14 +134,14 @@ async fn tenants_are_served_round_robin() {
 /// The keys of the tenant `many` are requeued at once each time.
 #[tokio::test(start_paused = true)]
 async fn the_share_of_a_tenant_is_limited() {
-    let queue = Queue::default();
+    let queue = WorkQueue::default();
     for key in ["many/1", "many/2", "many/3"] {
-        queue.add(key, Instant::now(), Urgency::Usual);
+        queue.add(key, Instant::now(), Priority::Usual);
     }
     assert_eq!(next_of(&queue, 2).await, Some(("many/1", 0)));
     assert_eq!(next_of(&queue, 2).await, Some(("many/2", 0)));
     assert_eq!(next_of(&queue, 2).await, None);
-    queue.add("one/1", Instant::now(), Urgency::Usual);
+    queue.add("one/1", Instant::now(), Priority::Usual);
     assert_eq!(next_of(&queue, 2).await, Some(("one/1", 0)));
     queue.done("many/1", Some(Instant::now()), false);
     assert_eq!(next_of(&queue, 2).await, Some(("many/3", 0)));
@@ -159,10 +159,10 @@ async fn the_share_of_a_tenant_is_limited() {
 
 #[tokio::test(start_paused = true)]
 async fn the_backlog_counts_waiting_keys() {
-    let queue = Queue::default();
-    queue.add("a", Instant::now(), Urgency::Usual);
-    queue.add("b", Instant::now(), Urgency::Usual);
-    queue.add("c", soon(100), Urgency::Usual);
+    let queue = WorkQueue::default();
+    queue.add("a", Instant::now(), Priority::Usual);
+    queue.add("b", Instant::now(), Priority::Usual);
+    queue.add("c", soon(100), Priority::Usual);
     assert_eq!(next(&queue).await, Some(("a", 0)));
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(queue.backlog(), (1, Duration::from_secs(3)));

@@ -244,7 +244,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::client::resource::Kinds;
+    use crate::client::resource::ResourceTypes;
     use crate::plugins::rights::TenantRights;
     use crate::plugins::state::PluginState;
 
@@ -275,7 +275,7 @@ mod tests {
             cache: ComponentCache::new(None),
             loader: Loader {
                 engine,
-                watched: Kinds::new([]),
+                watched: ResourceTypes::new([]),
                 allowed_kinds: AllowedKinds::default(),
                 rights: TenantRights::default(),
                 reports: mpsc::unbounded_channel().0,

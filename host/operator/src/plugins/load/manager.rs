@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::client::events::Events;
-use crate::client::resource::Kinds;
-use crate::client::writer::Writes;
+use crate::client::resource::ResourceTypes;
+use crate::client::writer::Writer;
 use crate::health::Health;
 use crate::key::PluginId;
-use crate::leader_election::leadership::Leading;
+use crate::leader_election::leadership::Leadership;
 use crate::plugins::Plugins;
 use crate::plugins::breaker::{BreakerReport, Transition};
 use crate::plugins::catalog::Catalog;
@@ -68,7 +68,7 @@ pub(crate) struct Parts {
     /// Client of the API server, for watches and for reading sources.
     pub(crate) client: Client,
     /// Sender of write requests, for the status of plugins.
-    pub(crate) writes: Writes,
+    pub(crate) writes: Writer,
     /// Publisher of events about plugins.
     pub(crate) events: Events,
     /// Catalog holder whose catalog is exchanged.
@@ -80,7 +80,7 @@ pub(crate) struct Parts {
     /// Disk cache of active components, for restarts.
     pub(crate) cache: ComponentCache,
     /// Kinds that are watched.
-    pub(crate) watched: Kinds,
+    pub(crate) watched: ResourceTypes,
     /// Metrics to update.
     pub(crate) metrics: PluginMetrics,
     /// Callback for every exchange.
@@ -88,7 +88,7 @@ pub(crate) struct Parts {
     /// Health state, which is updated when the active plugins are known. Nothing is decided before.
     pub(crate) health: Arc<Health>,
     /// Leadership of this process. Only the leader writes.
-    pub(crate) leading: Leading,
+    pub(crate) leadership: Leadership,
     /// Namespaces that are managed. The manager passes their labels to it.
     pub(crate) selection: Arc<Selection>,
 }
@@ -96,7 +96,7 @@ pub(crate) struct Parts {
 /// Control loop that keeps the catalog in line with the plugin resources.
 pub(crate) struct Manager {
     context: Arc<LoadContext>,
-    writes: Writes,
+    writes: Writer,
     events: Events,
     plugins: Arc<Plugins>,
     /// Catalog without plugins.
@@ -104,7 +104,7 @@ pub(crate) struct Manager {
     metrics: PluginMetrics,
     swapped: Swapped,
     health: Arc<Health>,
-    leading: Leading,
+    leadership: Leadership,
     /// True if the loop has noticed that this process leads.
     was_leading: bool,
     breaker_rx: UnboundedReceiver<BreakerReport>,
@@ -165,8 +165,8 @@ impl Manager {
             metrics: parts.metrics,
             swapped: parts.swapped,
             health: parts.health,
-            was_leading: parts.leading.now(),
-            leading: parts.leading,
+            was_leading: parts.leadership.now(),
+            leadership: parts.leadership,
             breaker_rx,
             states: BTreeMap::new(),
             unselected: BTreeMap::new(),
@@ -199,7 +199,7 @@ impl Manager {
             self.health.set_missing(SELECTION, Some(why));
             self.watch_namespaces();
         }
-        let leading = self.leading.clone();
+        let leadership = self.leadership.clone();
         loop {
             // Deadlines later than this moment are waited for, even if they pass while the state is updated.
             let now = Instant::now();
@@ -220,7 +220,7 @@ impl Manager {
                 Some(Ok(outcome)) = self.attempts.join_next(), if !self.attempts.is_empty() => self.attempt_ended(outcome).await,
                 Some(report) = self.breaker_rx.recv() => self.breaker_reported(report).await,
                 () = wait => self.begin_due(),
-                () = leading.wait(), if !self.was_leading => {
+                () = leadership.wait(), if !self.was_leading => {
                     self.was_leading = true;
                     self.take_over().await;
                 }
@@ -236,7 +236,13 @@ impl Manager {
         if !self.startup.is_over() {
             self.end_start();
         }
-        let loading = || unready(self.states.values(), self.started.elapsed(), self.leading.now());
+        let loading = || {
+            unready(
+                self.states.values(),
+                self.started.elapsed(),
+                self.leadership.now(),
+            )
+        };
         let reason = self.startup.unlisted_reason().or_else(loading);
         self.ready = self.startup.is_over() && reason.is_none();
         self.health.set_missing(PART, reason);
@@ -295,7 +301,7 @@ impl Manager {
             Transition::Tripped {
                 message,
                 may_roll_back,
-            } if !self.leading.now() => {
+            } if !self.leadership.now() => {
                 warn!(plugin = %id, "fails repeatedly; the leader decides about a rollback: {message}");
                 state.record_failing(message, may_roll_back);
                 return;
@@ -371,7 +377,7 @@ impl Manager {
             }
             (None, None) => None,
         };
-        if !self.leading.now() {
+        if !self.leadership.now() {
             return;
         }
         let wanted = status::desired(
@@ -394,7 +400,7 @@ impl Manager {
 }
 
 /// Writes the status of a plugin, unless it is unchanged. Returns whether the plugin has that status.
-async fn write_status(writes: &Writes, resource: &Resource, wanted: &PluginStatus) -> bool {
+async fn write_status(writes: &Writer, resource: &Resource, wanted: &PluginStatus) -> bool {
     if *wanted == resource.status {
         return true;
     }

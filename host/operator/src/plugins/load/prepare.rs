@@ -14,7 +14,7 @@ use dask_operator_evaluator::policy::{Mode, PolicyInterface, PolicyPlugin};
 use dask_operator_runtime::{CompilePermit, Compiling, Component, Engine, Interface, compile_permit};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::client::resource::Kinds;
+use crate::client::resource::ResourceTypes;
 use crate::plugins::breaker::{BreakerReport, CircuitBreaker, RollbackRule};
 use crate::plugins::entry::{Entry, LoadedComponent};
 use crate::plugins::error::{LoadFailure, LoadReason, PluginError};
@@ -32,7 +32,7 @@ use crate::plugins::user_info::NamesOnly;
 pub(super) struct Loader {
     pub(super) engine: Engine,
     /// Kinds that are watched.
-    pub(super) watched: Kinds,
+    pub(super) watched: ResourceTypes,
     /// Kinds of children that the administrator allows in addition to the default ones.
     pub(super) allowed_kinds: AllowedKinds,
     /// Rights of plugins of namespaces.

@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use super::Applier;
 use crate::client::error::WriteError;
 use crate::client::object::Object;
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 use crate::client::writer::Precondition;
 use crate::key::ParentKey;
 use crate::reconcile::diff::ChildChange;
@@ -53,7 +53,7 @@ impl Applier {
             }
             (bytes, Some(result))
         });
-        let mut results = std::pin::pin!(results.buffer_unordered(self.writes.in_flight()));
+        let mut results = std::pin::pin!(results.buffer_unordered(self.writer.in_flight()));
         while let Some((bytes, result)) = results.next().await {
             reservation.reduce(reservation.bytes().saturating_sub(bytes));
             if let Some(result) = result {
@@ -112,14 +112,17 @@ impl Applier {
     ) -> Result<(), WriteError> {
         let known = |kind: &ResourceKind| {
             let kinds = self.stores.kinds();
-            kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
+            kinds
+                .get(kind)
+                .cloned()
+                .unwrap_or_else(|| ResourceType::of(kind.clone()))
         };
         let store = |kind: &ResourceKind| self.stores.of(kind);
         match change {
             ChildChange::Create(child, object) => {
                 let kind = known(&child.kind);
                 let created = match self
-                    .writes
+                    .writer
                     .create(&kind, &key.namespace, &child.name, &object)
                     .await
                 {
@@ -130,7 +133,7 @@ impl Applier {
                     created => created?,
                 };
                 if let Some(store) = store(&child.kind) {
-                    store.wrote(created);
+                    store.record_write(created);
                 }
             }
             ChildChange::Apply(child, object, over) => {
@@ -143,7 +146,7 @@ impl Applier {
                     Precondition::Version(&over.resource_version)
                 });
                 let applied = self
-                    .writes
+                    .writer
                     .apply(&kind, &key.namespace, &object, precondition)
                     .await;
                 let (answer, applied) = match applied {
@@ -161,13 +164,13 @@ impl Applier {
                 let entry = self.blocking.run(&key.namespace, Weight::Light, entry).await;
                 self.responses.insert(&uid, entry);
                 if let Some(store) = store(&child.kind) {
-                    store.wrote(applied);
+                    store.record_write(applied);
                 }
             }
             ChildChange::Delete(kind, object) => {
                 // A pod that has not started can be deleted without a drain, but it may have started since.
                 let version = object.has_not_started().then_some(&*object.resource_version);
-                match self.writes.delete(&known(&kind), &object, version).await {
+                match self.writer.delete(&known(&kind), &object, version).await {
                     Ok(()) => {}
                     // A conflict may mean that the object was created again, or that it was changed meanwhile and still
                     // exists. If the kind is gone, the object is gone too.
@@ -175,7 +178,7 @@ impl Applier {
                     Err(error) => return Err(error),
                 }
                 if let Some(store) = store(&kind) {
-                    store.deleted(&object);
+                    store.mark_deleted(&object);
                 }
             }
         }
@@ -190,7 +193,7 @@ impl Applier {
     /// Returns an error if the object belongs to another owner, which would lose it if it became a child.
     async fn existing_child(
         &self,
-        kind: &Kind,
+        kind: &ResourceType,
         child: &ChildKey,
         parent: &Parent,
     ) -> Result<Option<Arc<Object>>, WriteError> {
@@ -201,7 +204,7 @@ impl Applier {
         // A watch shows only objects with the label.
         let existing = match stored {
             Some(existing) => existing,
-            None => match self.writes.look(kind, &parent.namespace, &child.name).await? {
+            None => match self.writer.look(kind, &parent.namespace, &child.name).await? {
                 Some(existing) => Arc::new(existing),
                 None => return Ok(None),
             },

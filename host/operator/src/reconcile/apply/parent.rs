@@ -11,7 +11,7 @@ use tracing::info;
 use super::Applier;
 use crate::client::error::WriteError;
 use crate::client::object::{Object, OwnerReference};
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 use crate::key::ParentKey;
 use crate::reconcile::outcome::{ApplySummary, Reported, WriteOutcome};
 use crate::reconcile::write_budget::{MAX_WRITES, TotalLimit, WriteLimit};
@@ -69,13 +69,13 @@ impl Applier {
             block_owner_deletion: true,
         };
         let owners: Vec<_> = others().chain([&new]).collect();
-        let kind = Kind::dask(key.kind);
+        let kind = ResourceType::dask(key.kind);
         let adopted = self
-            .writes
+            .writer
             .merge_metadata(&kind, object, json!({"ownerReferences": owners}))
             .await?;
         if let Some(store) = self.stores.of(&kind.resource) {
-            store.wrote(adopted.clone());
+            store.record_write(adopted.clone());
         }
         Ok(adopted)
     }
@@ -91,9 +91,9 @@ impl Applier {
         }
         info!("deleting the resource: {why}");
         // A user may just have changed the parent, so it is deleted only if it has not changed since the decision.
-        let (kind, object) = (Kind::dask(key.kind), &reported.object);
+        let (kind, object) = (ResourceType::dask(key.kind), &reported.object);
         match self
-            .writes
+            .writer
             .delete(&kind, object, Some(&object.resource_version))
             .await
         {
@@ -103,7 +103,7 @@ impl Applier {
             }
             _ => {
                 if let Some(store) = self.stores.of(&kind.resource) {
-                    store.deleted(object);
+                    store.mark_deleted(object);
                 }
                 true
             }

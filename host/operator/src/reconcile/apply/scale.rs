@@ -6,7 +6,7 @@ use tracing::info;
 
 use super::Applier;
 use crate::client::error::WriteError;
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 use crate::key::ParentKey;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::WriteOutcome;
@@ -45,8 +45,8 @@ impl Applier {
             return Ok(WriteOutcome::Withheld(wait));
         }
         info!(group, replicas, %before, "scaling");
-        self.writes
-            .scale(&Kind::dask(DaskKind::WorkerGroup), &object, replicas)
+        self.writer
+            .scale(&ResourceType::dask(DaskKind::WorkerGroup), &object, replicas)
             .await?;
         Ok(WriteOutcome::Done)
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::client::object::tests::object;
-use crate::client::resource::Kind;
+use crate::client::resource::ResourceType;
 
 fn dask(kind: &str, name: &str, extra: Value) -> Object {
     let mut value = json!({
@@ -33,13 +33,13 @@ fn pod(name: &str, owner: &str, component: &str) -> Object {
 }
 
 fn world() -> Stores {
-    let stores = Stores::new([Kind::of(ResourceKind::new("v1", "Pod"))]);
+    let stores = Stores::new([ResourceType::of(ResourceKind::new("v1", "Pod"))]);
     let put = |object: Object| {
         let kind = ResourceKind::new(
             object.value()["apiVersion"].as_str().unwrap_or_default(),
             object.value()["kind"].as_str().unwrap_or_default(),
         );
-        stores.of(&kind).map(|store| store.shown(object));
+        stores.of(&kind).map(|store| store.apply_event(object));
     };
     let owned = json!([{
         "apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "a", "uid": "uid-a", "controller": true,
@@ -130,7 +130,7 @@ fn a_worker_group_observes_the_tainted_nodes_of_its_pods() {
     worker["metadata"]["ownerReferences"][0]["name"] = "a-more".into();
     worker["spec"]["nodeName"] = "spot-1".into();
     let pods = ResourceKind::new("v1", "Pod");
-    stores.of(&pods).map(|store| store.shown(object(&worker)));
+    stores.of(&pods).map(|store| store.apply_event(object(&worker)));
     let received = || {
         let group = ParentKey::new(DaskKind::WorkerGroup, "n", "a-more");
         let object = stores.parent(&group).unwrap_or_else(|| panic!("no group"));
@@ -211,7 +211,7 @@ fn the_largest_worker_group_fits_into_an_observation() {
         Observed::new(stores, object, &parent, std::slice::from_ref(&pods)).bytes()
     };
     let before = of_cluster(&stores);
-    stores.of(&pods).map(|store| store.shown(kept));
+    stores.of(&pods).map(|store| store.apply_event(kept));
     assert_eq!(of_cluster(&stores), before + bytes);
 }
 

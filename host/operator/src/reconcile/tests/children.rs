@@ -60,8 +60,8 @@ async fn a_kind_that_can_not_be_listed_blocks_only_resources_that_need_it() {
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
     let listings = world.reconciler.stores.listings();
     let kind = |kind: &str| ResourceKind::new("v1", kind);
-    listings.hindered(&kind("Service"), Some("n"), "no right".to_owned());
-    listings.hindered(&kind("Gadget"), None, "no right".to_owned());
+    listings.set_unlisted(&kind("Service"), Some("n"), "no right".to_owned());
+    listings.set_unlisted(&kind("Gadget"), None, "no right".to_owned());
     let outcome = world.reconcile(DaskKind::Cluster).await;
     assert_eq!(outcome, Outcome::Failed(RetryPolicy::BackOff, None));
     // An event is posted, too.
@@ -77,7 +77,7 @@ async fn a_kind_that_can_not_be_listed_blocks_only_resources_that_need_it() {
         "fixed 1.0.0 (abc) has to know which Service objects there are, and nothing is changed until it does: no right"
     );
 
-    listings.known(&kind("Service"), Some("n"));
+    listings.set_listed(&kind("Service"), Some("n"));
     world.reconcile(DaskKind::Cluster).await;
     assert!(world.server.requests().contains(&"POST pods".to_owned()));
 }

@@ -93,12 +93,12 @@ async fn marks_that_can_not_be_removed_do_not_delay_others() {
             "apiVersion": DASK, "kind": "DaskCluster",
             "metadata": {"name": name, "namespace": "n", "uid": name, "annotations": {"kopf.zalando.org/x": "1"}},
         }));
-        (Kind::dask(DaskKind::Cluster), Arc::new(object))
+        (ResourceType::dask(DaskKind::Cluster), Arc::new(object))
     };
     for name in ["stuck", "stuck", "stuck", "b"] {
         marked.send(cluster(name)).expect("the receiver exists");
     }
-    let cleaning = kopf::clean(listening, Stores::new([]), Writes::new(server.client.clone(), 8));
+    let cleaning = kopf::clean(listening, Stores::new([]), Writer::new(server.client.clone(), 8));
     let requests = tokio::select! {
         () = cleaning => Vec::new(),
         () = tokio::time::sleep(Duration::from_millis(500)) => server.requests(),
@@ -112,8 +112,8 @@ async fn only_the_leader_collects_marks() {
     let world = World::new(None, &[], |_| Ok(Ok(empty())));
     let (mark, mut marked) = tokio::sync::mpsc::unbounded_channel();
     let (_tell, news) = tokio::sync::mpsc::unbounded_channel();
-    let leading = Leading::not_yet();
-    let health = Arc::new(Health::new(leading.clone()));
+    let leadership = Leadership::not_yet();
+    let health = Arc::new(Health::new(leadership.clone()));
     let metrics = ControllerMetrics::register(&mut Registry::default());
     let controller = Controller::new(world.reconciler, health, metrics, mark, news);
     let appears = || {
@@ -121,15 +121,15 @@ async fn only_the_leader_collects_marks() {
             "apiVersion": DASK, "kind": "DaskCluster",
             "metadata": {"name": "a", "namespace": "n", "uid": "u", "annotations": {"kopf.zalando.org/x": "1"}},
         }));
-        let change = Change {
+        let change = ObjectChange {
             before: None,
             after: Some(Arc::new(cluster)),
         };
-        controller.changed(&Kind::dask(DaskKind::Cluster), change);
+        controller.changed(&ResourceType::dask(DaskKind::Cluster), change);
     };
     appears();
     assert!(marked.try_recv().is_err());
-    leading.until(tokio::time::Instant::now() + Duration::from_secs(7));
+    leadership.until(tokio::time::Instant::now() + Duration::from_secs(7));
     appears();
     assert!(marked.try_recv().is_ok());
 }

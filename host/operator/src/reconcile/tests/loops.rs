@@ -115,12 +115,12 @@ async fn repeated_changes_of_the_owner_are_rate_limited() {
     let mut cluster = parent("DaskCluster", &json!({}));
     cluster["metadata"]["uid"] = "c".into();
     let world = World::new(None, &[parent("DaskAutoscaler", &json!({})), cluster], plan);
-    let autoscalers = Kind::dask(DaskKind::Autoscaler).resource;
+    let autoscalers = ResourceType::dask(DaskKind::Autoscaler).resource;
     for number in 0..130 {
         let mut anew = parent("DaskAutoscaler", &json!({}));
         anew["metadata"]["resourceVersion"] = (2000 + number).to_string().into();
         let store = world.reconciler.stores.of(&autoscalers);
-        store.map(|store| store.shown(object(&anew)));
+        store.map(|store| store.apply_event(object(&anew)));
         world.reconcile(DaskKind::Autoscaler).await;
     }
     assert_eq!(world.server.requests(), ["PATCH daskautoscalers/a"; 120]);
@@ -170,7 +170,7 @@ async fn repeated_deletions_of_a_child_are_rate_limited() {
         again["metadata"]["uid"] = format!("uid-{number}").into();
         again["metadata"]["resourceVersion"] = (20 + number).to_string().into();
         let pods = world.reconciler.stores.of(&ResourceKind::new("v1", "Pod"));
-        pods.map(|store| store.shown(object(&again)));
+        pods.map(|store| store.apply_event(object(&again)));
         outcomes.push(world.reconcile(DaskKind::Cluster).await);
     }
     assert_eq!(outcomes[..120], [Outcome::Done(None); 120]);

@@ -143,9 +143,9 @@ async fn executed_steps_are_remembered_if_the_status_could_not_be_written() {
     // A changed status takes precedence: another replica may have written it.
     let mut changed = parent("DaskAutoscaler", &json!({"by": "another replica"}));
     changed["metadata"]["resourceVersion"] = "11".into();
-    let autoscalers = Kind::dask(DaskKind::Autoscaler).resource;
+    let autoscalers = ResourceType::dask(DaskKind::Autoscaler).resource;
     let store = world.reconciler.stores.of(&autoscalers);
-    store.map(|store| store.shown(object(&changed)));
+    store.map(|store| store.apply_event(object(&changed)));
     world.reconcile(DaskKind::Autoscaler).await;
     let steps = world.server.requests();
     assert_eq!(steps.iter().filter(|step| step.ends_with("/scale")).count(), 2);

@@ -70,9 +70,9 @@ async fn replicas_that_changed_meanwhile_are_not_overwritten() {
     };
     // The group changes while the plan is computed.
     let plan = |_: &Observation| {
-        let groups = Kind::dask(DaskKind::WorkerGroup).resource;
+        let groups = ResourceType::dask(DaskKind::WorkerGroup).resource;
         let store = STORES.get().and_then(|stores| stores.of(&groups));
-        store.map(|store| store.shown(object(&GROUP(5, "6"))));
+        store.map(|store| store.apply_event(object(&GROUP(5, "6"))));
         Ok(Ok(Plan {
             scale: vec![Scale {
                 worker_group: "g".into(),

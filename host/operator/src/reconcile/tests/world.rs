@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use crate::cache::Stores;
 use crate::client::events::{Events, Level};
 use crate::client::object::Object;
-use crate::client::resource::Kind;
-use crate::client::writer::Writes;
+use crate::client::resource::ResourceType;
+use crate::client::writer::Writer;
 use crate::key::ParentKey;
 use crate::metrics::Registry;
 use crate::plugins::{Catalog, PluginError, Plugins};
@@ -297,14 +297,15 @@ impl World {
         policies: Vec<Arc<PolicyPlugin>>,
     ) -> Self {
         let server = Server::start(refuse);
-        let stores = Stores::new(["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind))));
+        let stores =
+            Stores::new(["Pod", "Service"].map(|kind| ResourceType::of(ResourceKind::new("v1", kind))));
         for value in objects {
             let object = object(value);
             let kind = ResourceKind::new(
                 value["apiVersion"].as_str().unwrap_or_default(),
                 value["kind"].as_str().unwrap_or_default(),
             );
-            stores.of(&kind).map(|store| store.shown(object));
+            stores.of(&kind).map(|store| store.apply_event(object));
         }
         let defaults: BTreeMap<_, _> = DaskKind::ALL
             .into_iter()
@@ -323,7 +324,7 @@ impl World {
             stores,
             plugins: Arc::new(Plugins::new(catalog, AllowedKinds::default(), 1)),
             schedulers,
-            writes: Writes::new(server.client.clone(), 8),
+            writer: Writer::new(server.client.clone(), 8),
             events: Events::new(server.client.clone(), Level::All),
             metrics: ReconcileMetrics::register(&mut registry),
             selection: Arc::default(),

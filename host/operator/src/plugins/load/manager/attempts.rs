@@ -119,7 +119,7 @@ impl Manager {
         }
         self.report(&id, changed).await;
         // The leader may have rolled the version back while it was loaded here.
-        if !self.leading.now()
+        if !self.leadership.now()
             && let Some(state) = self.states.get_mut(&id)
         {
             let done = state.follow_rollback();

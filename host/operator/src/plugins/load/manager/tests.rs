@@ -67,7 +67,7 @@ async fn a_changed_status_is_written_to_the_observed_plugin(
     #[case] path: &str,
 ) {
     let (client, sent) = server();
-    let writes = Writes::new(client, 1);
+    let writes = Writer::new(client, 1);
     assert!(
         write_status(&writes, &resource, &resource.status).await,
         "it has that status"
@@ -103,7 +103,7 @@ async fn a_failure_is_reported_by_status_and_event(#[case] level: Level, #[case]
     let (client, sent) = server();
     let engine = Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}"));
     let parts = Parts {
-        writes: Writes::new(client.clone(), 1),
+        writes: Writer::new(client.clone(), 1),
         events: Events::new(client.clone(), level),
         client,
         plugins: Arc::new(Plugins::new(Catalog::default(), AllowedKinds::default(), 1)),
@@ -114,7 +114,7 @@ async fn a_failure_is_reported_by_status_and_event(#[case] level: Level, #[case]
         metrics: Arc::default(),
         swapped: Box::new(|_| ()),
         health: Arc::default(),
-        leading: Leading::always(),
+        leadership: Leadership::always(),
         selection: Arc::default(),
     };
     let mut manager = Manager::new(parts, &[]);

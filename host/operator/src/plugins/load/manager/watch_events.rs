@@ -136,7 +136,7 @@ impl Manager {
         match self.states.get_mut(&id) {
             Some(state) if state.resource.generation >= resource.generation => {
                 // The leader writes the status and keeps its own copy.
-                if !self.leading.now() {
+                if !self.leadership.now() {
                     state.resource.status = resource.status;
                     let action = state.follow();
                     self.apply_follow(&id, action);
@@ -144,7 +144,7 @@ impl Manager {
                 return;
             }
             Some(state) => {
-                let leads = self.leading.now();
+                let leads = self.leadership.now();
                 let was_in_catalog = state.is_in_catalog();
                 state.spec_changed(resource, leads);
                 // A plugin that blocks may block no more, or another scope, whatever the attempt results in.
