@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use dask_operator_runtime::{
-    Allocation, COMPILER_FAILED, Engine, EngineConfig, LoadError, LoadErrorReason, ProcessLimits,
+    Allocation, COMPILER_FAILED, Engine, EngineConfig, LoadError, LoadErrorKind, ProcessLimits,
     compile_into_cache,
 };
 
@@ -42,7 +42,7 @@ pub(crate) fn compile(args: CompileArgs) -> anyhow::Result<ExitCode> {
     let why = match compiled(args) {
         Ok(Ok(())) => return Ok(ExitCode::SUCCESS),
         // The caller knows which component it is.
-        Ok(Err(error)) if !matches!(*error.reason, LoadErrorReason::NotCompiled(_)) => {
+        Ok(Err(error)) if !matches!(*error.reason, LoadErrorKind::NotCompiled(_)) => {
             anyhow::bail!("{}", error.reason)
         }
         Ok(Err(error)) => error.reason.to_string(),

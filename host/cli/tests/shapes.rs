@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dask_operator_runtime::{
     Allocation, Cache, CallLimits, CompileLimits, CompilerProgram, Compiling, Component, Engine,
-    EngineConfig, Shape, Unfit,
+    EngineConfig, LoadErrorKind, Shape,
 };
 use rstest::rstest;
 
@@ -125,7 +125,7 @@ fn compile(parts: Parts) -> Result<(), String> {
     )
     .expect_err("the component implements no interface of the contract");
     match *error.reason {
-        LoadErrorReason::Compiler(why) => {
+        LoadErrorKind::Compiler(why) => {
             assert!(!is_compiled(&cache), "{why}");
             Err(why)
         }

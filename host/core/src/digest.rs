@@ -108,8 +108,8 @@ mod tests {
     #[case(&ABC[..ABC.len() - 1])]
     #[case(&format!("{ABC}00"))]
     #[case(&ABC.replace("sha256", "sha512"))]
-    #[case(&ABC.replace("ba", "BA"))]
-    #[case(&ABC.replace("ba", "xy"))]
+    #[case(&ABC.replace('a', "A"))]
+    #[case(&ABC.replace('a', "x"))]
     #[case("sha256:../../x")]
     fn rejects_other_texts(#[case] text: &str) {
         assert_eq!(text.parse::<Digest>(), Err(ParseDigestError));

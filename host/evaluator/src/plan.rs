@@ -1,13 +1,8 @@
 //! Plans, in four steps: the logic plugin plans, the gate checks its plan, the policies review it, and the gate checks it again.
 //!
 //! [`Evaluator::plan`] takes all steps. The operator takes them one by one, on different threads and with different permits. The
-<<<<<<< ours
-//! types of the results keep the order: an [`UncheckedPlan`] plan becomes [`FirstCheck`], and only a [`ReviewablePlan`] plan, which has passed
-//! the gate, can be reviewed.
-=======
 //! types of the results keep the order: an [`UncheckedPlan`] becomes [`FirstCheck`], and only a [`ReviewablePlan`], which has
 //! passed the gate, can be reviewed.
->>>>>>> theirs
 
 mod error;
 mod world;

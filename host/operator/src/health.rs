@@ -1,9 +1,9 @@
 //! Health of the operator: readiness and liveness.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::leader_election::leadership::Leadership;
@@ -73,7 +73,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// Registers a watch with this name, of the kind with this plural in this namespace (`None` for all).

@@ -244,10 +244,10 @@ async fn work(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::RwLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use dask_operator_evaluator::logic::PluginOwner;
+    use parking_lot::RwLock;
     use tokio::task::spawn_blocking;
     use tokio::time::{Instant, sleep, timeout};
 

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::{PoisonError, RwLock};
 
 use dask_operator_yaml as yaml;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
+use parking_lot::RwLock;
 
 /// Labels of an object.
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -42,7 +42,7 @@ impl Selection {
     /// Returns whether a namespace is managed.
     #[must_use]
     pub(crate) fn has(&self, namespace: &str) -> bool {
-        let chosen = || self.chosen.read().unwrap_or_else(PoisonError::into_inner);
+        let chosen = || self.chosen.read();
         self.selector.is_none() || chosen().contains(namespace)
     }
 
@@ -52,7 +52,7 @@ impl Selection {
         let Some(selector) = &self.selector else {
             return false;
         };
-        let mut chosen = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
+        let mut chosen = self.chosen.write();
         if labels.is_some_and(|labels| selector.matches(labels)) {
             chosen.insert(namespace.into())
         } else {

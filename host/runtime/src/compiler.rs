@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::artefacts::Artefacts;
-use crate::{Compiling, ContainerMemory, LoadErrorReason};
+use crate::{Compiling, ContainerMemory, LoadErrorKind};
 
 /// Maximum address space of a compiler of components that have an owner, in quarters of the container's memory.
 const QUARTERS_OF_OWNERS: u64 = 1;
@@ -53,7 +53,7 @@ pub(crate) enum CompileError {
     /// The process could not be started or could not receive the component.
     Io(io::Error),
     /// The process ran and failed.
-    LoadErrorReason(LoadErrorReason),
+    Unfit(LoadErrorKind),
 }
 
 impl CompilerProgram {
@@ -111,13 +111,13 @@ impl CompilerProgram {
             Outcome::Exited(status) => status,
             Outcome::TimedOut => {
                 let after = limits.time.as_secs_f32();
-                let late = LoadErrorReason::Late(format!("it was not compiled after {after} s"));
+                let late = LoadErrorKind::Late(format!("it was not compiled after {after} s"));
                 return Err(CompileError::Unfit(late));
             }
             Outcome::OutOfMemory => {
                 let message = "hardly any of the container's memory was left while it was compiled: it is tried again \
                                later, and more memory for the operator may help";
-                return Err(CompileError::Unfit(LoadErrorReason::NoMemory(message.to_owned())));
+                return Err(CompileError::Unfit(LoadErrorKind::NoMemory(message.to_owned())));
             }
         };
         if status.success() {
@@ -130,7 +130,7 @@ impl CompilerProgram {
             .unwrap_or_default();
         let last = last.trim_start_matches("error: ");
         if status.code() == Some(COMPILER_FAILED.into()) {
-            return Err(CompileError::Unfit(LoadErrorReason::NotCompiled(last.to_owned())));
+            return Err(CompileError::Unfit(LoadErrorKind::NotCompiled(last.to_owned())));
         }
         let problem = match status.signal() {
             Some(libc::SIGXCPU) => format!(
@@ -143,13 +143,13 @@ impl CompilerProgram {
             ),
             Some(libc::SIGKILL) => {
                 let problem = "the compiler was ended by signal 9, maybe for want of memory";
-                return Err(CompileError::Unfit(LoadErrorReason::NoMemory(problem.to_owned())));
+                return Err(CompileError::Unfit(LoadErrorKind::NoMemory(problem.to_owned())));
             }
             Some(signal) => format!("the compiler was ended by signal {signal}, maybe for want of memory"),
             None if last.is_empty() => format!("the compiler failed ({status}) and said nothing"),
             None => last.to_owned(),
         };
-        Err(CompileError::Unfit(LoadErrorReason::Compiler(problem)))
+        Err(CompileError::Unfit(LoadErrorKind::Compiler(problem)))
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
             let script = "cat >/dev/null; sleep 0.2";
             let ran = compiler(script, memory).run(b"wasm", &Compiling::of_tenant("a"), &cache);
             assert_eq!(
-                matches!(ran, Err(CompileError::Unfit(LoadErrorReason::NoMemory(_)))),
+                matches!(ran, Err(CompileError::Unfit(LoadErrorKind::NoMemory(_)))),
                 expected,
                 "{used}"
             );

@@ -14,7 +14,7 @@ use crate::artefacts::Artefacts;
 use crate::compiler::CompileError;
 use crate::engine::CompilePermit;
 use crate::shape::Shape;
-use crate::{Digest, Engine, LoadError, LoadErrorReason, unsafe_ops};
+use crate::{Digest, Engine, LoadError, LoadErrorKind, unsafe_ops};
 
 /// Source of a component's machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +149,12 @@ pub fn compile_into_cache(engine: &Engine, wasm: &[u8], owner: Option<&str>) -> 
     let compile = || {
         let cache = engine
             .artefacts()
-            .ok_or_else(|| LoadErrorReason::NotCompiled("there is no cache to store it in".to_owned()))?;
+            .ok_or_else(|| LoadErrorKind::NotCompiled("there is no cache to store it in".to_owned()))?;
         let component =
             wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
         cache
             .store(owner, &digest, &component.serialize().map_err(invalid)?)
-            .map_err(|error| LoadErrorReason::NotCompiled(format!("the result can't be stored: {error}")))
+            .map_err(|error| LoadErrorKind::NotCompiled(format!("the result can't be stored: {error}")))
     };
     compile().map_err(|reason| LoadError {
         origin: "the input".to_owned(),
@@ -163,8 +163,8 @@ pub fn compile_into_cache(engine: &Engine, wasm: &[u8], owner: Option<&str>) -> 
     })
 }
 
-pub(crate) fn invalid(error: wasmtime::Error) -> LoadErrorReason {
-    LoadErrorReason::Invalid(format!("{error:#}"))
+pub(crate) fn invalid(error: wasmtime::Error) -> LoadErrorKind {
+    LoadErrorKind::Invalid(format!("{error:#}"))
 }
 
 /// Waits for the permit to compile a component that has an owner, so that loading it with that permit does not wait for
@@ -185,7 +185,7 @@ pub(crate) fn machine_code(
     digest: &Digest,
     compiling: &Compiling,
     turn: Option<CompilePermit>,
-) -> Result<(wasmtime::component::Component, Compiled), LoadErrorReason> {
+) -> Result<(wasmtime::component::Component, Compiled), LoadErrorKind> {
     let started = Instant::now();
     let owner = compiling.owner.as_deref();
     let cached = || engine.artefacts()?.load(engine.wasmtime(), owner, digest);
@@ -194,7 +194,7 @@ pub(crate) fn machine_code(
     }
     let check_not_failed =
         || match owner.and_then(|_| engine.failed_compilations().reason(digest, Instant::now())) {
-            Some(reason) => Err(LoadErrorReason::NotAgain(reason)),
+            Some(reason) => Err(LoadErrorKind::NotAgain(reason)),
             None => Ok(()),
         };
     check_not_failed()?;
@@ -211,7 +211,7 @@ pub(crate) fn machine_code(
         if owner.is_some() {
             let problem = "components of tenants are compiled only in a separate process, which needs a cache directory \
                            (--cache-dir)";
-            return Err(LoadErrorReason::NotCompiled(problem.to_owned()));
+            return Err(LoadErrorKind::NotCompiled(problem.to_owned()));
         }
         let component = compile_here(engine, wasm, digest)?;
         return Ok((component, Compiled::Now(started.elapsed())));
@@ -220,17 +220,17 @@ pub(crate) fn machine_code(
         .run(wasm, compiling, cache)
         .map_err(|error| match error {
             CompileError::Io(error) => {
-                LoadErrorReason::NotCompiled(format!("{} can't do it: {error}", compiler.program.display()))
+                LoadErrorKind::NotCompiled(format!("{} can't do it: {error}", compiler.program.display()))
             }
-            CompileError::Unfit(LoadErrorReason::Compiler(reason)) if owner.is_some() => {
-                LoadErrorReason::Compiler(engine.failed_compilations().add(digest, &reason, Instant::now()))
+            CompileError::Unfit(LoadErrorKind::Compiler(reason)) if owner.is_some() => {
+                LoadErrorKind::Compiler(engine.failed_compilations().add(digest, &reason, Instant::now()))
             }
             CompileError::Unfit(unfit) => unfit,
         })?;
     let component = cached().ok_or_else(|| {
         let problem = "the compiler has put nothing into the cache that can be used: check that the cache directory has \
                        free space (--cache-dir)";
-        LoadErrorReason::NotCompiled(problem.to_owned())
+        LoadErrorKind::NotCompiled(problem.to_owned())
     })?;
     Ok((component, Compiled::Now(started.elapsed())))
 }
@@ -240,7 +240,7 @@ fn compile_here(
     engine: &Engine,
     wasm: &[u8],
     digest: &Digest,
-) -> Result<wasmtime::component::Component, LoadErrorReason> {
+) -> Result<wasmtime::component::Component, LoadErrorKind> {
     let component = wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
     let component = match engine.artefacts() {
         Some(cache) => store_and_map(engine, cache, digest, component)?,
@@ -257,7 +257,7 @@ fn store_and_map(
     cache: &Artefacts,
     digest: &Digest,
     component: wasmtime::component::Component,
-) -> Result<wasmtime::component::Component, LoadErrorReason> {
+) -> Result<wasmtime::component::Component, LoadErrorKind> {
     let bytes = component.serialize().map_err(invalid)?;
     match cache.store(None, digest, &bytes) {
         Ok(()) => Ok(cache.load(engine.wasmtime(), None, digest).unwrap_or(component)),

@@ -16,7 +16,7 @@ use crate::contract::{
 };
 use crate::engine::CompilePermit;
 use crate::{
-    CallError, CallLimits, Digest, Engine, Failure, Interface, LoadError, LoadErrorReason, answer, inspect,
+    CallError, CallLimits, Digest, Engine, Failure, Interface, LoadError, LoadErrorKind, answer, inspect,
     json,
 };
 use exports::{Exports, LogicExports};
@@ -388,7 +388,7 @@ fn load(
     digest: Digest,
     limits: CallLimits,
     (compiling, turn): (&Compiling, Option<CompilePermit>),
-) -> Result<Component, LoadErrorReason> {
+) -> Result<Component, LoadErrorKind> {
     let interfaces = inspect::interfaces(wasm)?;
     let (component, compiled) = machine_code(engine, wasm, &digest, compiling, turn)?;
     let pre = engine.linker().instantiate_pre(&component).map_err(invalid)?;
@@ -417,7 +417,7 @@ fn load(
     })
 }
 
-fn describe(caller: &Caller, exports: &Exports) -> Result<Description, LoadErrorReason> {
+fn describe(caller: &Caller, exports: &Exports) -> Result<Description, LoadErrorKind> {
     let function = Function {
         interface: "describe",
         name: "describe",
@@ -430,16 +430,16 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, LoadError
             (),
             |raw: &RawDescription| json::schema(&raw.settings_schema),
         )
-        .map_err(LoadErrorReason::Call)?;
+        .map_err(LoadErrorKind::Call)?;
     if !rfc1123::is_label(&raw.name) {
-        return Err(LoadErrorReason::Description(format!(
+        return Err(LoadErrorKind::Description(format!(
             "its name is {:?}; a name consists of lower-case letters, digits and hyphens, starts and ends with a \
              letter or digit, and has at most 63 of them",
             truncated(&raw.name)
         )));
     }
     if raw.version.is_empty() || raw.version.len() > 63 || raw.version.contains(char::is_whitespace) {
-        return Err(LoadErrorReason::Description(format!(
+        return Err(LoadErrorKind::Description(format!(
             "its version is {:?}; a version is like 1.2.3, at most 63 characters",
             truncated(&raw.version)
         )));

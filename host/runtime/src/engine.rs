@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -159,25 +160,17 @@ impl Engine {
     /// Waits for the permit to compile a component that has an owner. There is one permit, because concurrent compilations
     /// would use several times the memory.
     pub(crate) fn compile_permit(&self) -> CompilePermit {
-        let is_compiling = self
-            .inner
-            .is_compiling
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let is_compiling = self
-            .inner
+        let mut is_compiling = self.inner.is_compiling.lock();
+        self.inner
             .compile_ended
-            .wait_while(is_compiling, |is_compiling| *is_compiling);
-        *is_compiling.unwrap_or_else(PoisonError::into_inner) = true;
+            .wait_while(&mut is_compiling, |is_compiling| *is_compiling);
+        *is_compiling = true;
         CompilePermit(self.clone())
     }
 
     /// Returns the recent failures to compile a component that has an owner, locked.
     pub(crate) fn failed_compilations(&self) -> MutexGuard<'_, FailedCompilations> {
-        self.inner
-            .failed_compilations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.failed_compilations.lock()
     }
 
     /// Waits for the permit to create an instance of a component. The pool has a free slot while the permit is held.
@@ -199,7 +192,7 @@ pub struct CompilePermit(Engine);
 impl Drop for CompilePermit {
     fn drop(&mut self) {
         let inner = &self.0.inner;
-        *inner.is_compiling.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *inner.is_compiling.lock() = false;
         inner.compile_ended.notify_one();
     }
 }

@@ -35,12 +35,12 @@ pub struct LoadError {
     /// Digest of the bytes.
     pub digest: Digest,
     /// Reason for the failure.
-    pub reason: Box<LoadErrorReason>,
+    pub reason: Box<LoadErrorKind>,
 }
 
 /// Reason why a component can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadErrorReason {
+pub enum LoadErrorKind {
     /// The bytes do not start with the magic number of WebAssembly.
     #[error("not WebAssembly{}", hint.map(|hint| format!(": {hint}")).unwrap_or_default())]
     NotWasm {
@@ -114,30 +114,30 @@ pub enum LoadErrorReason {
     Call(CallError),
 }
 
-impl LoadErrorReason {
+impl LoadErrorKind {
     /// Returns the reason, for conditions and metrics.
-    pub fn reason(&self) -> UnfitReason {
+    pub fn reason(&self) -> LoadErrorReason {
         match self {
             Self::Late(_) => FailureReason::DeadlineExceeded.into(),
             Self::NoMemory(_) | Self::NotCompiled(_) => FailureReason::HostExhausted.into(),
             Self::Call(error) if error.failure.may_be_of_load() => error.failure.reason().into(),
-            _ => UnfitReason::Unfit,
+            _ => LoadErrorReason::Unfit,
         }
     }
 }
 
 dask_operator_core::reasons! {
     /// Reason why a component can't be loaded.
-    pub enum UnfitReason {
+    pub enum LoadErrorReason {
         /// It is no component that this host can run.
-        LoadErrorReason => "Unfit",
+        Unfit => "Unfit",
     } containing {
         /// Load on the host may be the cause, or a call failed.
         Failure(FailureReason),
     }
 }
 
-impl From<FailureReason> for UnfitReason {
+impl From<FailureReason> for LoadErrorReason {
     fn from(reason: FailureReason) -> Self {
         Self::Failure(reason)
     }
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn load_on_the_host_does_not_make_a_component_unfit() {
         let call = |failure| {
-            LoadErrorReason::Call(CallError {
+            LoadErrorKind::Call(CallError {
                 component: "cluster".to_owned(),
                 digest: Digest::of(b""),
                 interface: "describe",
@@ -385,13 +385,10 @@ mod tests {
             (call(Failure::Deadline { limit }), "PluginDeadlineExceeded"),
             (call(Failure::Exhausted("full".into())), "HostExhausted"),
             (call(Failure::Missing), "Unfit"),
-            (LoadErrorReason::Late("late".into()), "PluginDeadlineExceeded"),
-            (LoadErrorReason::NoMemory("none".into()), "HostExhausted"),
-            (
-                LoadErrorReason::NotCompiled("no compiler".into()),
-                "HostExhausted",
-            ),
-            (LoadErrorReason::Compiler("it traps".into()), "Unfit"),
+            (LoadErrorKind::Late("late".into()), "PluginDeadlineExceeded"),
+            (LoadErrorKind::NoMemory("none".into()), "HostExhausted"),
+            (LoadErrorKind::NotCompiled("no compiler".into()), "HostExhausted"),
+            (LoadErrorKind::Compiler("it traps".into()), "Unfit"),
         ] {
             assert_eq!(unfit.reason().as_str(), expected, "{unfit}");
         }
@@ -399,7 +396,7 @@ mod tests {
 
     #[test]
     fn forbidden_imports_come_with_advice() {
-        let error = LoadErrorReason::ForbiddenImport {
+        let error = LoadErrorKind::ForbiddenImport {
             import: "wasi:cli/environment@0.2.3".to_owned(),
         };
         assert!(error.to_string().contains("--stub-wasi"), "{error}");

@@ -4,7 +4,8 @@
 //! component with many calls therefore does not block one with few.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Condvar, Mutex, PoisonError};
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::Digest;
 
@@ -24,16 +25,11 @@ impl FairSemaphore {
 
     /// Waits for a permit for a call of this component.
     pub(crate) fn acquire(&self, component: Digest) -> Permit<'_> {
-        // A poisoned lock is usable: no panic can occur in the middle of a change of the queue.
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         let ticket = queue.enqueue(component);
-        let waiting = self
-            .changed
-            .wait_while(queue, |queue| !queue.granted.contains(&ticket));
-        waiting
-            .unwrap_or_else(PoisonError::into_inner)
-            .granted
-            .remove(&ticket);
+        self.changed
+            .wait_while(&mut queue, |queue| !queue.granted.contains(&ticket));
+        queue.granted.remove(&ticket);
         Permit(self)
     }
 }
@@ -43,11 +39,7 @@ pub(crate) struct Permit<'a>(&'a FairSemaphore);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .release();
+        self.0.queue.lock().release();
         self.0.changed.notify_all();
     }
 }
@@ -142,7 +134,7 @@ mod tests {
             waiting.join().expect("the released permit");
         });
         drop(two);
-        let queue = semaphore.queue.lock().expect("the queue");
+        let queue = semaphore.queue.lock();
         assert_eq!((queue.free, queue.granted.len()), (2, 0));
     }
 }

@@ -4,7 +4,7 @@ use dask_operator_core::text;
 use wasmparser::{Chunk, Encoding, Parser, Payload};
 
 use crate::interface::Name;
-use crate::{Interface, LoadErrorReason};
+use crate::{Interface, LoadErrorKind};
 
 /// Interfaces of the contract that a component may import: the log, and the types
 /// that all interfaces share.
@@ -19,9 +19,9 @@ const MAX_NAME_BYTES: usize = 300;
 /// Returns the interfaces of the contract that a component exports. Returns an error if the
 /// bytes are not a component, if it exports none of the interfaces or another version of
 /// them, or if it has a forbidden import.
-pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, LoadErrorReason> {
+pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, LoadErrorKind> {
     if !wasm.starts_with(b"\0asm") {
-        return Err(LoadErrorReason::NotWasm {
+        return Err(LoadErrorKind::NotWasm {
             hint: looks_like(wasm),
         });
     }
@@ -31,7 +31,7 @@ pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, LoadErrorReason>
             Name::Contract(interface) if IMPORTS.contains(&interface) => {}
             Name::OtherVersion(version) => return Err(other_version(import, version)),
             Name::Contract(_) | Name::Foreign => {
-                return Err(LoadErrorReason::ForbiddenImport {
+                return Err(LoadErrorKind::ForbiddenImport {
                     import: import.clone(),
                 });
             }
@@ -46,7 +46,7 @@ pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, LoadErrorReason>
         }
     }
     if interfaces.is_empty() {
-        return Err(LoadErrorReason::NoInterface { exports });
+        return Err(LoadErrorKind::NoInterface { exports });
     }
     interfaces.sort();
     interfaces.dedup();
@@ -55,9 +55,9 @@ pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, LoadErrorReason>
 
 /// Returns the names of a component's own imports and exports. Skips its nested modules and components, which the compiler
 /// checks.
-fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadErrorReason> {
-    let invalid = |error: wasmparser::BinaryReaderError| LoadErrorReason::Invalid(error.to_string());
-    let truncated = || LoadErrorReason::Invalid("it is truncated".to_owned());
+fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadErrorKind> {
+    let invalid = |error: wasmparser::BinaryReaderError| LoadErrorKind::Invalid(error.to_string());
+    let truncated = || LoadErrorKind::Invalid("it is truncated".to_owned());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut parser = Parser::new(0);
     let mut rest = wasm;
@@ -71,7 +71,7 @@ fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadErrorReason> {
                 encoding: Encoding::Module,
                 ..
             } => {
-                return Err(LoadErrorReason::CoreModule);
+                return Err(LoadErrorKind::CoreModule);
             }
             Payload::ModuleSection { unchecked_range, .. }
             | Payload::ComponentSection { unchecked_range, .. } => {
@@ -88,7 +88,7 @@ fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadErrorReason> {
                 }
             }
             _ if imports.len() + exports.len() > MAX_NAMES => {
-                return Err(LoadErrorReason::Invalid(format!(
+                return Err(LoadErrorKind::Invalid(format!(
                     "it has more than {MAX_NAMES} imports and exports"
                 )));
             }
@@ -98,8 +98,8 @@ fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadErrorReason> {
     }
 }
 
-fn other_version(name: &str, version: &str) -> LoadErrorReason {
-    LoadErrorReason::OtherVersion {
+fn other_version(name: &str, version: &str) -> LoadErrorKind {
+    LoadErrorKind::OtherVersion {
         name: name.to_owned(),
         version: version.to_owned(),
     }

@@ -6,12 +6,12 @@
 //! [`CallLimits::deadline`] at most. [`until`] sets one deadline for several calls.
 //!
 //! ```no_run
-//! use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
+//! use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, CallLimits};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::new(EngineConfig::default())?;
 //! let wasm = std::fs::read("cluster.wasm")?;
-//! let component = Component::load(&engine, "cluster.wasm", &wasm, Limits::default())?;
+//! let component = Component::load(&engine, "cluster.wasm", &wasm, CallLimits::default())?;
 //! let findings = component.validate(Interface::Cluster, r#"{"kind": "DaskCluster"}"#, None, "{}")?;
 //! # Ok(())
 //! # }
@@ -52,7 +52,7 @@ pub use component::{Component, Description};
 pub use container::ContainerMemory;
 pub use dask_operator_core::digest::Digest;
 pub use engine::{Allocation, Cache, CompilePermit, Engine, EngineConfig};
-pub use error::{CallError, EngineError, Failure, FailureReason, LoadError, LoadErrorReason, UnfitReason};
+pub use error::{CallError, EngineError, Failure, FailureReason, LoadError, LoadErrorKind, LoadErrorReason};
 pub use interface::Interface;
 pub use limits::CallLimits;
 pub use observer::{CallObserver, CallReport};

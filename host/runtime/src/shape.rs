@@ -6,7 +6,7 @@
 
 use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload};
 
-use crate::LoadErrorReason;
+use crate::LoadErrorKind;
 
 /// Size limits for a component and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Shape {
     };
 
     /// Returns an error if a component exceeds a limit. Reads it once, in time linear in its size.
-    pub(crate) fn check(&self, wasm: &[u8]) -> Result<(), LoadErrorReason> {
+    pub(crate) fn check(&self, wasm: &[u8]) -> Result<(), LoadErrorKind> {
         within("it", "bytes", wasm.len(), self.component)?;
         let mut functions: u32 = 0;
         let mut bodies: u32 = 0;
@@ -87,7 +87,7 @@ impl Shape {
     }
 
     /// Returns an error if a function, named `what` in messages, exceeds a limit.
-    fn function(&self, what: &str, body: &FunctionBody<'_>) -> Result<(), LoadErrorReason> {
+    fn function(&self, what: &str, body: &FunctionBody<'_>) -> Result<(), LoadErrorKind> {
         within(what, "bytes", body.range().len(), self.function)?;
         let mut locals: u32 = 0;
         for group in body.get_locals_reader().map_err(invalid_code)? {
@@ -154,18 +154,18 @@ fn block_type(operator: &Operator<'_>) -> Option<BlockType> {
 }
 
 /// Returns an error if `count` is larger than `most`. The message names the part `what` and the counted items `of`.
-fn within(what: &str, of: &str, count: usize, most: usize) -> Result<(), LoadErrorReason> {
+fn within(what: &str, of: &str, count: usize, most: usize) -> Result<(), LoadErrorKind> {
     if count <= most {
         return Ok(());
     }
-    Err(LoadErrorReason::Compiler(format!(
+    Err(LoadErrorKind::Compiler(format!(
         "{what} has {count} {of}, and components of tenants may have {most}: split it, or have an administrator install it"
     )))
 }
 
 /// Returns the error for code that can't be parsed.
-fn invalid_code(error: wasmparser::BinaryReaderError) -> LoadErrorReason {
-    LoadErrorReason::Invalid(error.to_string())
+fn invalid_code(error: wasmparser::BinaryReaderError) -> LoadErrorKind {
+    LoadErrorKind::Invalid(error.to_string())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{good, observation};
 use dask_operator_runtime::{
     Cache, CallLimits, CompileLimits, Compiled, CompilerProgram, Compiling, Component, Engine, EngineConfig,
-    Interface, LoadErrorReason, compile_permit,
+    Interface, LoadErrorKind, compile_permit,
 };
 
 fn load(cache: &Path) -> Component {
@@ -312,7 +312,7 @@ fn a_failed_compilation_is_not_repeated_for_any_tenant() {
         assert_eq!(begun(), 1);
     }
     let again = failed(&Compiling::of_tenant("team-a")).reason;
-    assert!(matches!(*again, LoadErrorReason::NotAgain(_)), "{again:?}");
+    assert!(matches!(*again, LoadErrorKind::NotAgain(_)), "{again:?}");
     for times in 2..4 {
         let message = message(&Compiling::default());
         assert!(

@@ -100,9 +100,8 @@ pub(crate) fn able(decision: &Decision) -> Condition {
         }
         Some(Wait::CoolDown { until }) => {
             let message = format!(
-                "nothing is scaled until {}, as the annotation {} says",
-                text(*until),
-                ANNOTATION_COOLDOWN_UNTIL
+                "nothing is scaled until {}, as the annotation {ANNOTATION_COOLDOWN_UNTIL} says",
+                text(*until)
             );
             ("CoolDown".to_owned(), message)
         }

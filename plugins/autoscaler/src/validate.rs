@@ -76,7 +76,7 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
             "{annotation} is no time, so that nothing waits for it: write seconds since 1970, as \"1767225600.0\""
         );
         checks.warning(
-            format!("metadata.annotations.{}", ANNOTATION_COOLDOWN_UNTIL),
+            format!("metadata.annotations.{ANNOTATION_COOLDOWN_UNTIL}"),
             message,
         );
     }

@@ -249,18 +249,23 @@ fn policies_review_only_plans_that_write_something(#[case] children: &[&str], #[
 
 #[test]
 fn a_plan_is_inspected_as_the_policies_left_it() {
-    let add = |_: &ReviewRequest| {
-        let names = ["c-scheduler", "c-worker"];
-        Review::Change(names.map(|name| child("Pod", name, "c")).into())
+    let annotate = |request: &ReviewRequest| {
+        let mut children = request.children.clone();
+        if let ChildAction::Create(object) = &mut children[0].action {
+            *object = object.replacen("{\"labels\"", "{\"annotations\":{\"a\":\"b\"},\"labels\"", 1);
+        }
+        Review::Change(children)
     };
-    let (evaluator, _) = reviewed(one_pod, Mode::Protect, add);
+    let (evaluator, _) = reviewed(one_pod, Mode::Protect, annotate);
     let parent = Parent::from_object(&cluster()).expect("a parent");
     let mut inspected = Vec::new();
     let evaluated = evaluator.plan_and_inspect(&parent, &observation(&[]), None, |plan| {
-        inspected.push(plan.children.len());
+        if let ChildAction::Create(object) = &plan.children[0].action {
+            inspected.push(object.contains("annotations"));
+        }
     });
-    assert_eq!(evaluated.expect("a plan").checked.children.len(), 2);
-    assert_eq!(inspected, [1, 2]);
+    assert_eq!(evaluated.expect("a plan").checked.children.len(), 1);
+    assert_eq!(inspected, [false, true]);
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! that is not installed or one that the operator may not list, blocks only the resources that need it.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 
 use dask_operator_core::plan::ResourceKind;
+use parking_lot::RwLock;
 
 /// Kinds that can't be listed: the reason, by kind and namespace (`None` for all).
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(crate) struct Listings(RwLock<HashMap<ResourceKind, HashMap<Option<String>, 
 impl Listings {
     /// Records that the objects of a kind can't be known. Returns whether this is new.
     pub(crate) fn set_unlisted(&self, kind: &ResourceKind, namespace: Option<&str>, why: String) -> bool {
-        let mut unlisted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut unlisted = self.0.write();
         let scopes = unlisted.entry(kind.clone()).or_default();
         let before = scopes.insert(namespace.map(str::to_owned), why.clone());
         before != Some(why)
@@ -25,13 +25,13 @@ impl Listings {
     /// objects are known.
     #[must_use]
     pub(crate) fn recorded_reason(&self, kind: &ResourceKind, namespace: Option<&str>) -> Option<String> {
-        let unlisted = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let unlisted = self.0.read();
         unlisted.get(kind)?.get(&namespace.map(str::to_owned)).cloned()
     }
 
     /// Records that the objects of a kind are known. Returns whether this is new.
     pub(crate) fn set_listed(&self, kind: &ResourceKind, namespace: Option<&str>) -> bool {
-        let mut unlisted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut unlisted = self.0.write();
         let Some(scopes) = unlisted.get_mut(kind) else {
             return false;
         };
@@ -45,7 +45,7 @@ impl Listings {
     /// Returns the reason why the objects of a kind in a namespace can't be known; `None` if they are known.
     #[must_use]
     pub(crate) fn reason(&self, kind: &ResourceKind, namespace: &str) -> Option<String> {
-        let unlisted = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let unlisted = self.0.read();
         let scopes = unlisted.get(kind)?;
         let here = scopes.get(&Some(namespace.to_owned()));
         here.or_else(|| scopes.get(&None)).cloned()

@@ -11,7 +11,7 @@
 //!
 //! A reflector's store is changed by the events of one watch only, and finds objects by their name only. This cache needs more:
 //!
-//! * **Own writes are visible at once.** [`Store::record_write`](store::Store::wrote) stores the API server's answer to a write, so that
+//! * **Own writes are visible at once.** [`Store::record_write`](store::Store::record_write) stores the API server's answer to a write, so that
 //!   the next reconcile sees it even if the watch lags behind, and never creates an object twice. The store therefore orders
 //!   versions, ignores answers that arrive after the deletion, and names objects that no watch has confirmed in time.
 //! * **Objects are trimmed.** An [`Object`] is the few fields by which objects are found, and its JSON as one text for components.

@@ -4,7 +4,6 @@
 //! (installed for some namespaces only) works without them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use dask_operator_core::text::innermost;
@@ -12,6 +11,7 @@ use k8s_openapi::api::core::v1::Taint;
 use kube::api::{Api, ApiResource, GroupVersionKind, NotUsed};
 use kube::runtime::watcher::{self, Config};
 use kube::{Client, ResourceExt};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -31,11 +31,11 @@ pub(crate) struct Nodes(RwLock<HashMap<Box<str>, Box<str>>>);
 
 impl Nodes {
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, Box<str>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Box<str>>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write()
     }
 
     /// Returns the JSON of a node, with `metadata.name` and `spec.taints`; `None` if the node has no taints.

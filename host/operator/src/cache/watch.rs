@@ -296,11 +296,10 @@ fn failure_message(kind: &ResourceType, error: &watcher::Error, is_missing: bool
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use dask_operator_core::plan::ResourceKind;
     use futures::{StreamExt as _, stream};
     use kube::runtime::watcher::Event;
+    use parking_lot::Mutex;
     use rstest::rstest;
     use serde_json::{Value, json};
 
@@ -313,7 +312,7 @@ mod tests {
 
     impl Log {
         fn add(&self, text: String) {
-            self.0.lock().unwrap_or_else(|error| panic!("{error}")).push(text);
+            self.0.lock().push(text);
         }
     }
 
@@ -437,7 +436,7 @@ mod tests {
         let client = server(Answers::Silence, "v1");
         let mut filler = StoreFiller::new(&client, &kind, None, &store, &log);
         process(stream::iter(events), &mut filler).await;
-        let log = log.0.into_inner().unwrap_or_default();
+        let log = log.0.into_inner();
         assert_eq!(
             log,
             [
@@ -500,7 +499,7 @@ mod tests {
         let client = server(answers, "g/v1");
         let mut filler = StoreFiller::new(&client, &kind, None, &store, &log);
         process(events, &mut filler).await;
-        let log = log.0.into_inner().unwrap_or_default();
+        let log = log.0.into_inner();
         let expected: Vec<_> = expected.iter().copied().chain(["failed"]).collect();
         assert_eq!(log, expected);
     }

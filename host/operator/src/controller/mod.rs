@@ -10,7 +10,7 @@ pub(crate) mod triggers;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_core::api_error::RetryPolicy;
@@ -18,6 +18,7 @@ use dask_operator_core::backoff::Backoffs;
 use dask_operator_core::parent::{DaskKind, seed};
 use futures::FutureExt;
 use kube::Client;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
@@ -78,10 +79,6 @@ pub(crate) struct Controller {
     marked: mpsc::UnboundedSender<KopfLeftover>,
     /// Receives the resources whose Dask scheduler reported a change.
     news: Mutex<Option<mpsc::UnboundedReceiver<ParentKey>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Controller {
@@ -200,7 +197,7 @@ impl Controller {
                 nodes.watch(client, |node| this.node_changed(node)).await;
             });
         }
-        let news = lock(&self.news).take();
+        let news = self.news.lock().take();
         let share = match namespaces {
             // There is only one namespace.
             [_] => concurrency,
@@ -360,7 +357,7 @@ impl Controller {
     /// Reconciles one resource and requeues it.
     async fn reconcile_one(&self, key: ParentKey) {
         let start = Instant::now();
-        let failures = lock(&self.backoff).failures(&key);
+        let failures = self.backoff.lock().failures(&key);
         let reconcile = std::panic::AssertUnwindSafe(self.reconciler.reconcile(&key, failures));
         let outcome = reconcile.catch_unwind().await.unwrap_or_else(|_| {
             error!(object = %key, "the reconcile panicked; this is a bug");
@@ -373,7 +370,7 @@ impl Controller {
             self.reconciler
                 .metrics
                 .reconciled(key.kind.kind(), !failed, duration);
-            let mut recent = lock(&self.recent);
+            let mut recent = self.recent.lock();
             let before = recent.remove(&key);
             if outcome != Outcome::Gone {
                 recent.insert(key.clone(), RecentReconciles::and_one_more(before, duration));
@@ -381,12 +378,12 @@ impl Controller {
         }
         let again = match outcome {
             Outcome::Done(again) => {
-                lock(&self.backoff).succeeded(&key);
+                self.backoff.lock().succeeded(&key);
                 again
             }
             Outcome::OverBudget => Some(memory_budget::RETRY_DELAY),
             Outcome::Gone => {
-                lock(&self.backoff).succeeded(&key);
+                self.backoff.lock().succeeded(&key);
                 None
             }
             Outcome::Failed(retry, again) => {
@@ -394,7 +391,10 @@ impl Controller {
                     RetryPolicy::Soon | RetryPolicy::Passing => MAX_TRANSIENT_WAIT,
                     RetryPolicy::After(_) | RetryPolicy::BackOff | RetryPolicy::OnChange => MAX_WAIT,
                 };
-                let grown = lock(&self.backoff).failed(key.clone(), seed(&key.to_string()), most);
+                let grown = self
+                    .backoff
+                    .lock()
+                    .failed(key.clone(), seed(&key.to_string()), most);
                 let wait = wait(retry, grown, again);
                 debug!(object = %key, ?wait, "requeued");
                 Some(wait)
@@ -406,7 +406,8 @@ impl Controller {
 
     /// Returns the time for which changes that affect `key` are batched, `least` at the minimum.
     fn batch_delay(&self, key: &ParentKey, least: Duration) -> Duration {
-        lock(&self.recent)
+        self.recent
+            .lock()
             .get(key)
             .map_or(least, |recent| recent.batch_delay(least))
     }

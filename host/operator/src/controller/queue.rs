@@ -21,8 +21,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -198,7 +198,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Default for WorkQueue<K> {
 
 impl<K: Clone + Eq + Hash + Ord + Tenant> WorkQueue<K> {
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// Adds `key` with the due time `at`. An earlier due time that is already in the queue stays.

@@ -17,7 +17,6 @@ pub(crate) mod leadership;
 pub(crate) mod metrics;
 pub(crate) mod record;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -26,6 +25,7 @@ use k8s_openapi::api::coordination::v1::Lease as Object;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, PostParams};
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
@@ -137,7 +137,7 @@ impl Lease {
     }
 
     fn held(&self) -> MutexGuard<'_, Option<(Object, Instant)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Records that this process wrote `lease` with a request sent at `start`.

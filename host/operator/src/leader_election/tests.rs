@@ -66,7 +66,7 @@ struct World(Arc<Mutex<Server>>);
 
 impl World {
     fn with<T>(&self, act: impl FnOnce(&mut Server) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.lock())
     }
 
     fn client(&self) -> Client {

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dask_operator_api::{OnFailure, PluginMode};
 use dask_operator_evaluator::logic::PluginFailure;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -123,12 +124,12 @@ impl CircuitBreaker {
 
     /// Starts to count: the plugin becomes active. Earlier calls, which were about samples, don't count.
     pub(super) fn begin(&self) {
-        *self.streak.lock().unwrap_or_else(PoisonError::into_inner) = FailureStreak::default();
+        *self.streak.lock() = FailureStreak::default();
     }
 
     /// Counts a successful call.
     pub(super) fn record_success(&self, now: Instant) {
-        let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streak = self.streak.lock();
         streak.has_decided = true;
         streak.failures = 0;
         streak.objects.clear();
@@ -145,7 +146,7 @@ impl CircuitBreaker {
     /// Counts a failed call about `object` (JSON).
     pub(super) fn record_failure(&self, object: &str, failure: &PluginFailure, now: Instant) {
         let (object, namespace) = identity(object);
-        let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streak = self.streak.lock();
         streak.failures += 1;
         streak.failed = Some(now);
         if streak.objects.len() < OBJECTS {

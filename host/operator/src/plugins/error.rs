@@ -1,8 +1,8 @@
 //! Reasons why the spec of a plugin resource is not active, and why a component gives no answer.
 
 use dask_operator_core::api_error::RetryPolicy;
-use dask_operator_evaluator::logic::Failure;
-use dask_operator_runtime::{CallError, FailureReason, LoadError, LoadErrorReason, UnfitReason};
+use dask_operator_evaluator::logic::PluginFailure;
+use dask_operator_runtime::{CallError, FailureReason, LoadError, LoadErrorKind, LoadErrorReason};
 use dask_operator_sources::{SourceError, SourceReason};
 use thiserror::Error;
 
@@ -54,13 +54,13 @@ dask_operator_core::reasons! {
         /// The component can't be fetched.
         Source(SourceReason),
         /// The component can't be loaded or called.
-        Component(UnfitReason),
+        Component(LoadErrorReason),
     }
 }
 
 impl LoadReason {
     /// Returns the reason of a call that failed.
-    pub(super) fn of_call(failure: &Failure) -> Self {
+    pub(super) fn of_call(failure: &PluginFailure) -> Self {
         match failure.downcast_ref::<CallError>() {
             Some(error) => error.failure.reason().into(),
             None => Self::CallFailed,
@@ -69,7 +69,7 @@ impl LoadReason {
 
     /// Returns whether load on the host may be the cause, and not the component that was tried.
     pub(super) fn may_be_of_load(self) -> bool {
-        matches!(self, Self::Component(UnfitReason::Failure(reason)) if reason.may_be_of_load())
+        matches!(self, Self::Component(LoadErrorReason::Failure(reason)) if reason.may_be_of_load())
     }
 
     /// Returns whether the source provided no usable bytes, so that no component was tried.
@@ -106,8 +106,8 @@ impl From<SourceReason> for LoadReason {
     }
 }
 
-impl From<UnfitReason> for LoadReason {
-    fn from(reason: UnfitReason) -> Self {
+impl From<LoadErrorReason> for LoadReason {
+    fn from(reason: LoadErrorReason) -> Self {
         Self::Component(reason)
     }
 }
@@ -155,7 +155,7 @@ impl LoadFailure {
 impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         Self {
-            is_repetition: matches!(*error.reason, LoadErrorReason::NotAgain(_)),
+            is_repetition: matches!(*error.reason, LoadErrorKind::NotAgain(_)),
             ..Self::new(error.reason.reason(), error.to_string())
         }
     }
@@ -196,7 +196,7 @@ dask_operator_core::reasons! {
 
 impl PluginErrorReason {
     /// Returns the reason of a call that gave no answer.
-    fn of_call(failure: &Failure) -> Self {
+    fn of_call(failure: &PluginFailure) -> Self {
         if let Some(error) = failure.downcast_ref::<CallError>() {
             return Self::Call(error.failure.reason());
         }
@@ -249,7 +249,7 @@ impl PluginError {
 
     /// Creates the error of a call of the component `title` that gave no answer.
     #[must_use]
-    pub(crate) fn no_answer(title: &str, failure: &Failure) -> Self {
+    pub(crate) fn no_answer(title: &str, failure: &PluginFailure) -> Self {
         let message = match failure.downcast_ref::<CallError>() {
             // The error's own text contains the title.
             Some(error) => error.failure.to_string(),

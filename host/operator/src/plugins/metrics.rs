@@ -1,9 +1,10 @@
 //! Metrics of plugins.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -160,7 +161,7 @@ impl PluginMetrics {
     }
 
     fn components(&self) -> MutexGuard<'_, Components> {
-        self.components.lock().unwrap_or_else(PoisonError::into_inner)
+        self.components.lock()
     }
 
     /// Adds a plugin resource with this title. From now on its component has series of its own.

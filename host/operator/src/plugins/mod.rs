@@ -16,7 +16,7 @@
 //! that they name, and exchanges the [`Catalog`]. The active version of a plugin stays active until its successor is fetched,
 //! verified, compiled and tried on a sample. No module here imports [`load`].
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use dask_operator_evaluator::logic::{LogicPlugin, PluginFailure, PluginOwner};
@@ -26,6 +26,7 @@ use dask_operator_evaluator::review::{ReviewError, ReviewedChildren, review};
 use dask_operator_evaluator::{AllowedKinds, Evaluator};
 use dask_operator_runtime::contract::{DesiredChild, Observation, Timestamp};
 use dask_operator_runtime::until;
+use parking_lot::RwLock;
 
 use crate::key::ParentKey;
 use crate::threads::fair_permits::{FairPermits, call_time};
@@ -99,15 +100,12 @@ impl Plugins {
     /// Returns the current catalog.
     #[must_use]
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
-        self.catalog
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.catalog.read().clone()
     }
 
     /// Replaces the current catalog.
     pub(crate) fn exchange(&self, catalog: Catalog) {
-        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+        *self.catalog.write() = Arc::new(catalog);
     }
 
     /// Returns the kinds of children that the administrator allows in addition to the default ones.

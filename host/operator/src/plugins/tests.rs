@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use dask_operator_core::api_error::RetryPolicy;
@@ -11,6 +10,7 @@ use dask_operator_runtime::contract::{
     ReviewRequest, SchedulerState,
 };
 use dask_operator_runtime::left;
+use parking_lot::Mutex;
 
 use super::*;
 use crate::key::PluginId;
@@ -21,7 +21,7 @@ struct TimeLog(Arc<Mutex<Vec<Duration>>>);
 
 impl TimeLog {
     fn record(&self) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.0.lock();
         times.push(left().unwrap_or(Duration::MAX));
     }
 
@@ -128,7 +128,7 @@ async fn calls_share_a_deadline_and_those_of_tenants_an_earlier_one() {
         let message = answer.err().map(|error| error.to_string());
         assert_eq!(message.as_deref(), Some("plugin: no plan"));
     }
-    let times = clock.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let times = clock.0.lock();
     assert!(
         times
             .iter()
@@ -178,5 +178,5 @@ async fn errors_distinguish_busy_from_overdrawn() {
         (error.reason.as_str(), error.reason.retry()),
         ("PluginShareUsed", RetryPolicy::BackOff)
     );
-    assert!(clock.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
+    assert!(clock.0.lock().is_empty());
 }

@@ -7,7 +7,7 @@ use dask_operator_core::apply_cache::AppliedResponses;
 use dask_operator_core::gate::CheckedPlan;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_core::raw_object::RawObject;
-use dask_operator_core::stamp::{StampedAction, StampedChild, finish};
+use dask_operator_core::stamp::{StampedAction, StampedChild, stamp};
 use serde_json::Value;
 
 use crate::client::object::Object;
@@ -50,7 +50,7 @@ impl Differ {
 
     /// Computes the changes that have to be written for a plan.
     pub(crate) async fn diff(&self, key: &ParentKey, planned: Planned) -> Diff {
-        let load = planned.reservation.load(&planned.input.observed.parent.json);
+        let weight = planned.reservation.weight(&planned.input.observed.parent.json);
         let responses = self.responses.clone();
         let compare = move || Diff::of(planned, &responses);
         self.blocking.run(&key.namespace, weight, compare).await

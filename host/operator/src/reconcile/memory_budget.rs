@@ -10,9 +10,10 @@
 //! during the review the next time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::key::ParentKey;
@@ -98,7 +99,7 @@ impl MemoryBudget {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is consistent after a panic: no call in between can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -176,8 +177,8 @@ impl Reservation {
         self.bytes
     }
 
-    /// Returns the load of work on a resource with this JSON.
-    pub(crate) fn load(&self, json: &str) -> Weight {
+    /// Returns the weight of work on a resource with this JSON.
+    pub(crate) fn weight(&self, json: &str) -> Weight {
         if self.bytes > 0 {
             Weight::Heavy
         } else {

@@ -92,7 +92,7 @@ impl Observer {
         object: Arc<Object>,
         reservation: Reservation,
     ) -> Result<PlanRequest, NoPlan> {
-        let load = reservation.load(&object.json);
+        let weight = reservation.weight(&object.json);
         let (observer, owned) = (self.clone(), key.clone());
         let gather = move || observer.gather(&owned, object, reservation);
         self.blocking.run(&key.namespace, weight, gather).await

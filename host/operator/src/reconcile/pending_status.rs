@@ -4,8 +4,9 @@
 //! too soon.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use crate::client::object::Object;
@@ -31,7 +32,7 @@ impl PendingStatus {
 
 impl PendingStatuses {
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<PendingStatus>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Stores the status of an object with the present status `before`, or replaces a stored one.

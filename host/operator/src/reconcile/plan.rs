@@ -30,7 +30,7 @@ pub(crate) struct Planned {
 }
 
 /// Result of the first check of a plan.
-enum FirstCheck {
+enum CheckOutcome {
     /// The plan passed the gate.
     Passed(Box<Planned>),
     /// The plan passed the gate, and policies must review it.
@@ -61,7 +61,7 @@ impl Planner {
             mut reservation,
         } = request;
         let input = Arc::new(input);
-        let load = reservation.load(&input.observed.parent.json);
+        let weight = reservation.weight(&input.observed.parent.json);
         let plan = self
             .plugins
             .plan(&input.evaluator, &key.namespace, weight, observation)
@@ -75,8 +75,8 @@ impl Planner {
             move || input.check(plan, reservation)
         };
         let (reviewable, mut reservation) = match self.blocking.run(&key.namespace, weight, check).await? {
-            FirstCheck::Passed(planned) => return Ok(*planned),
-            FirstCheck::ToReview(reviewable, reservation) => (reviewable, reservation),
+            CheckOutcome::Passed(planned) => return Ok(*planned),
+            CheckOutcome::ToReview(reviewable, reservation) => (reviewable, reservation),
         };
         // The JSON trees are dropped until the plan has passed the review.
         reservation.lend(text);
@@ -99,13 +99,13 @@ impl PlanInput {
         self: &Arc<Self>,
         plan: UncheckedPlan,
         mut reservation: Reservation,
-    ) -> Result<FirstCheck, NoPlan> {
+    ) -> Result<CheckOutcome, NoPlan> {
         let weight = self.weight(plan.plan());
         reservation.extend(weight)?;
         let checked = plan.check(&self.evaluator, &self.parent, &self.observed);
         let plan = match checked.map_err(Problem::plan)? {
             FirstCheck::ToReview(reviewable) => {
-                return Ok(FirstCheck::ToReview(Box::new(reviewable), reservation));
+                return Ok(CheckOutcome::ToReview(Box::new(reviewable), reservation));
             }
             FirstCheck::Passed(plan) => plan,
         };
@@ -114,7 +114,7 @@ impl PlanInput {
         let mut policies = self.evaluator.policies.iter();
         let monitors = policies.any(|policy| policy.mode == Mode::Monitor);
         let previous = || Problem::previous_violations(&self.observed.parent);
-        Ok(FirstCheck::Passed(Box::new(Planned {
+        Ok(CheckOutcome::Passed(Box::new(Planned {
             input: self.clone(),
             plan,
             violations: monitors.then(previous).flatten(),

@@ -1,8 +1,9 @@
 //! The API server's responses to server-side applies. Pure. They are lost when the process exits.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use dask_operator_core::apply_cache::{AppliedResponse, AppliedResponses};
+use parking_lot::{Mutex, MutexGuard};
 
 /// Responses to earlier applies, by uid of the object. Clones share them.
 #[derive(Clone, Default)]
@@ -10,7 +11,7 @@ pub(crate) struct ResponseCache(Arc<Mutex<AppliedResponses>>);
 
 impl ResponseCache {
     fn lock(&self) -> MutexGuard<'_, AppliedResponses> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Returns the responses for these objects.

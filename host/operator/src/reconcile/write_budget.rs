@@ -1,10 +1,11 @@
 //! Rate limits for the writes and events of one Dask resource. A resource that needs more is in a loop. Pure.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dask_operator_core::apply_cache::WriteBreaker;
 use dask_operator_core::parent::{DaskKind, Parent};
+use dask_operator_core::write_breaker::WriteBreaker;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -70,7 +71,7 @@ impl WriteBudget {
     }
 
     fn lock(&self) -> MutexGuard<'_, WriteBreaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.breaker.lock()
     }
 
     /// Counts a write if it is within both limits.

@@ -16,11 +16,12 @@ mod poll;
 mod rate_limit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_core::plan::{SchedulerQuestion, SchedulerRequest};
 use dask_operator_runtime::contract::{SchedulerFacts, SchedulerState, SchedulerWorker};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 #[cfg(test)]
@@ -157,11 +158,11 @@ struct Inner {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, HashMap<ClusterKey, PolledScheduler>> {
-        self.polled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.polled.lock()
     }
 
     fn budget(&self) -> MutexGuard<'_, AnswerBudget> {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+        self.budget.lock()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rate limiter for queries.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Rate limiter that admits one caller per interval, without bursts.
@@ -24,7 +24,7 @@ impl RateLimiter {
     /// Waits until the caller is admitted.
     pub(crate) async fn acquire(&self) {
         let start = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.next.lock();
             let now = Instant::now();
             let start = next.map_or(now, |next| next.max(now));
             *next = Some(start + self.interval);

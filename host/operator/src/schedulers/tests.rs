@@ -35,7 +35,7 @@ struct FakeState {
 
 impl FakeClient {
     fn state(&self) -> MutexGuard<'_, FakeState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn will_answer(&self, answer: Result<Answers, Failure>) {

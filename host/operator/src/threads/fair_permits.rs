@@ -6,10 +6,11 @@
 //! and must be retried.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_evaluator::logic::PluginOwner;
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -45,12 +46,6 @@ pub(crate) fn call_time(owner: PluginOwner) -> Duration {
     }
 }
 
-/// Reason of [`PermitError::Overdrawn`].
-const SHARE_USED: &str = "PluginShareUsed";
-
-/// Reason of [`PermitError::OthersFirst`].
-pub(crate) const OTHERS_FIRST: &str = "PluginsBusy";
-
 /// Reason why a namespace's own components are not called now.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum PermitError {
@@ -69,17 +64,6 @@ pub(crate) enum PermitError {
          a few seconds"
     )]
     OthersFirst,
-}
-
-impl PermitError {
-    /// Returns the reason as one word in CamelCase, for conditions.
-    #[must_use]
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::Overdrawn { .. } => SHARE_USED,
-            Self::OthersFirst => OTHERS_FIRST,
-        }
-    }
 }
 
 /// Permits that share the operator's time. Clones share the same permits.
@@ -219,7 +203,7 @@ impl FairPermits {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is consistent even after a panic: no call under the lock can panic halfway through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

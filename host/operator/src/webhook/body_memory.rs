@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Shared memory limit for request bodies.
@@ -76,8 +77,7 @@ impl BodyMemory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock is safe to use: no code that runs under it can panic halfway through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

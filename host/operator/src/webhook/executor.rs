@@ -13,17 +13,18 @@
 //! account: a namespace that has used up one of them can still use the other. Requests of a namespace that has used up this one
 //! wait as for a permit, until enough of the time is forgotten.
 //!
-//! The order differs from that for plans (`plugins::FairPermits`). The API server waits only for seconds, so the order depends on the
+//! The order differs from that for plans ([`threads::fair_permits`]). The API server waits only for seconds, so the order depends on the
 //! permits that a namespace has now, not on its recent use, and requests that can't start in time are refused. Also, a permit
 //! includes memory for parsed requests, and the text of waiting requests is limited, which reconciles have elsewhere
-//! (`reconcile::memory_budget`). One type for both would contain two orders side by side.
+//! (`reconcile::room`). One type for both would contain two orders side by side.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::until;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -102,8 +103,8 @@ impl RequestCost {
         self.tree.saturating_sub(FREE).min(OF_NAMESPACE)
     }
 
-    /// Returns the load of the request: heavy if it calls plugins of the namespace or takes memory of [`MEMORY`].
-    fn load(&self) -> Weight {
+    /// Returns the weight of the request: heavy if it calls plugins of the namespace or takes memory of [`MEMORY`].
+    fn weight(&self) -> Weight {
         Weight::heavy_if(self.owner == PluginOwner::Tenant || self.memory() > 0)
     }
 }
@@ -192,7 +193,7 @@ impl Executor {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ExecutorError> {
         let weight = Weight::of(bytes);
-        let classifications = match load {
+        let classifications = match weight {
             Weight::Light => &self.classifications,
             Weight::Heavy => &self.heavy_classifications,
         };
@@ -220,7 +221,7 @@ impl Executor {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ExecutorError> {
         let mut permit = self.permit(cost, begin).await?;
-        let (own_time, weight) = (self.own_time(&permit.cost), permit.cost.load());
+        let (own_time, weight) = (self.own_time(&permit.cost), permit.cost.weight());
         let work = move || {
             let (done, used) = with_time_budget(own_time, work);
             permit.used = used;
@@ -234,7 +235,7 @@ impl Executor {
     /// its settings, although it does not count as a call of the namespace's plugins. If the namespace has used up its time, the
     /// settings are not checked, and the change is admitted nevertheless.
     fn own_time(&self, cost: &RequestCost) -> Duration {
-        let is_overdrawn = lock(&self.state).is_overdrawn(&cost.namespace, Instant::now());
+        let is_overdrawn = self.state.lock().is_overdrawn(&cost.namespace, Instant::now());
         if cost.owner == PluginOwner::Administrator && is_overdrawn {
             Duration::ZERO
         } else {
@@ -247,7 +248,7 @@ impl Executor {
         let (grant, granted) = oneshot::channel();
         let (namespace, owner) = (cost.namespace.clone(), cost.owner);
         {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.waiting.push(Waiter { cost, grant });
             state.reject_excess_text();
         }
@@ -256,7 +257,7 @@ impl Executor {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(ExecutorError::Busy),
             Err(_) => {
-                let is_overdrawn = lock(&self.state).is_overdrawn(&namespace, Instant::now());
+                let is_overdrawn = self.state.lock().is_overdrawn(&namespace, Instant::now());
                 Err(if owner == PluginOwner::Tenant && is_overdrawn {
                     ExecutorError::Overdrawn(namespace)
                 } else {
@@ -277,10 +278,10 @@ impl Executor {
     /// Returns the time that the namespace's own plugins have used.
     #[cfg(test)]
     pub(super) fn used(&self, namespace: &str) -> Duration {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let account = state.accounts.get(namespace);
         account.map_or(Duration::ZERO, |account| {
-            account.own_plugin_time.left(Instant::now())
+            account.own_plugin_time.level(Instant::now())
         })
     }
 }
@@ -299,16 +300,11 @@ async fn on_thread<T: Send + 'static>(
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // A poisoned lock is safe to use: no code that runs under it can panic halfway through a change.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Grants permits to all waiting requests that can get one now.
 fn serve(state: &Arc<Mutex<State>>) {
     let mut granted = Vec::new();
     {
-        let mut locked = lock(state);
+        let mut locked = state.lock();
         while let Some(Waiter { cost, grant }) = locked.next() {
             let permit = Permit {
                 state: state.clone(),
@@ -326,7 +322,7 @@ fn serve(state: &Arc<Mutex<State>>) {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let overdrawn_until = lock(&self.state).ended(&self.cost, self.used);
+        let overdrawn_until = self.state.lock().ended(&self.cost, self.used);
         serve(&self.state);
         // Requests of a namespace that has used up its time wait for this time, not for a permit. Without a runtime, no request
         // waits at all.
@@ -363,7 +359,7 @@ impl State {
             let cost = &self.waiting[*at].cost;
             let (permits, has, calls_own_plugins) =
                 account(*at).map_or((0, 0, false), |a| (a.permits, a.memory, a.calls_own_plugins));
-            let is_held_up = (cost.load() == Weight::Heavy && self.free_for_heavy == 0)
+            let is_held_up = (cost.weight() == Weight::Heavy && self.free_for_heavy == 0)
                 || (cost.owner == PluginOwner::Tenant
                     && (calls_own_plugins
                         || self.free_for_tenants == 0
@@ -379,10 +375,10 @@ impl State {
 
     /// Removes the next request from the queue and takes a permit and memory for it. Returns `None` if none can get them now.
     fn next(&mut self) -> Option<Waiter> {
-        self.waiting.retain(|ticket| !ticket.grant.is_closed());
+        self.waiting.retain(|waiter| !waiter.grant.is_closed());
         let at = self.first()?;
-        let ticket = self.waiting.remove(at);
-        let cost = &ticket.cost;
+        let waiter = self.waiting.remove(at);
+        let cost = &waiter.cost;
         self.free -= 1;
         self.memory -= cost.memory();
         let account = self
@@ -392,18 +388,18 @@ impl State {
                 permits: 0,
                 memory: 0,
                 calls_own_plugins: false,
-                own_plugin_time: LeakyBucket::by_own_components(Instant::now()),
+                own_plugin_time: LeakyBucket::for_own_components(Instant::now()),
             });
         account.permits += 1;
         account.memory += cost.memory();
-        if cost.load() == Weight::Heavy {
+        if cost.weight() == Weight::Heavy {
             self.free_for_heavy -= 1;
         }
         if cost.owner == PluginOwner::Tenant {
             account.calls_own_plugins = true;
             self.free_for_tenants -= 1;
         }
-        Some(ticket)
+        Some(waiter)
     }
 
     /// Releases the permit and memory of a request whose own plugins used so much time. Returns the time from which they may be
@@ -412,7 +408,7 @@ impl State {
         let now = Instant::now();
         self.free += 1;
         self.memory += cost.memory();
-        if cost.load() == Weight::Heavy {
+        if cost.weight() == Weight::Heavy {
             self.free_for_heavy += 1;
         }
         if cost.owner == PluginOwner::Tenant {
@@ -433,7 +429,7 @@ impl State {
         }
         if self.accounts.len() > ACCOUNTS {
             self.accounts
-                .retain(|_, account| account.permits > 0 || !account.own_plugin_time.left(now).is_zero());
+                .retain(|_, account| account.permits > 0 || !account.own_plugin_time.level(now).is_zero());
         }
         overdrawn_until
     }
@@ -441,7 +437,7 @@ impl State {
     /// Refuses waiting requests until their text is within [`WAITING`]: each time the last request of the namespace with the most
     /// waiting text.
     fn reject_excess_text(&mut self) {
-        self.waiting.retain(|ticket| !ticket.grant.is_closed());
+        self.waiting.retain(|waiter| !waiter.grant.is_closed());
         loop {
             let mut texts: HashMap<&str, usize> = HashMap::new();
             for Waiter { cost, .. } in &self.waiting {
@@ -452,7 +448,7 @@ impl State {
             }
             let most = texts.into_iter().max_by_key(|(_, text)| *text);
             let is_theirs =
-                |ticket: &Waiter| most.is_some_and(|(namespace, _)| ticket.cost.namespace == namespace);
+                |waiter: &Waiter| most.is_some_and(|(namespace, _)| waiter.cost.namespace == namespace);
             let Some(last) = self.waiting.iter().rposition(is_theirs) else {
                 return;
             };

@@ -8,7 +8,7 @@ use crate::contract::{
 };
 use crate::interface::qualified;
 use crate::state::State;
-use crate::{Interface, LoadErrorReason};
+use crate::{Interface, LoadErrorKind};
 
 /// Indexes of a component's exported functions.
 pub(super) struct Exports {
@@ -35,7 +35,7 @@ pub(super) struct PolicyExports {
 impl Exports {
     /// Finds the functions of these interfaces and compares their types with those of
     /// the contract.
-    pub(super) fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, LoadErrorReason> {
+    pub(super) fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, LoadErrorKind> {
         let finder = Finder { pre };
         let describe = finder.function::<(), (RawDescription,)>("describe", "describe")?;
         let validate_settings =
@@ -58,7 +58,7 @@ impl Exports {
 }
 
 impl LogicExports {
-    fn find(finder: &Finder<'_>, name: &str) -> Result<Self, LoadErrorReason> {
+    fn find(finder: &Finder<'_>, name: &str) -> Result<Self, LoadErrorKind> {
         Ok(Self {
             child_kinds: finder.function::<(&str,), (Vec<ResourceKind>,)>(name, "child-kinds")?,
             default: finder.function::<(&str, &str), (Result<String, Error>,)>(name, "default")?,
@@ -69,7 +69,7 @@ impl LogicExports {
 }
 
 impl PolicyExports {
-    fn find(finder: &Finder<'_>) -> Result<Self, LoadErrorReason> {
+    fn find(finder: &Finder<'_>) -> Result<Self, LoadErrorKind> {
         Ok(Self {
             admit: finder
                 .function::<(&AdmissionRequest,), (Result<AdmissionResponse, String>,)>("policy", "admit")?,
@@ -85,12 +85,12 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, LoadErrorReason>
+    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, LoadErrorKind>
     where
         P: wasmtime::component::ComponentNamedList + Lower,
         R: wasmtime::component::ComponentNamedList + Lift,
     {
-        let mismatch = |problem: String| LoadErrorReason::Shape {
+        let mismatch = |problem: String| LoadErrorKind::Shape {
             function: format!("{interface}.{name}"),
             problem,
         };

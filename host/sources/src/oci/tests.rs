@@ -1,7 +1,8 @@
 //! Tests with registries on this machine that return scripted responses.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rstest::rstest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,7 +61,7 @@ impl Server {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let request = head(&mut stream).await;
                 let answer = answers(&request, &own);
-                log.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                log.lock().push(request);
                 let mut sent = stream.write_all(answer.text.as_bytes()).await;
                 while answer.endless && sent.is_ok() {
                     sent = stream.write_all(&[b' '; 1 << 16]).await;
@@ -71,10 +72,7 @@ impl Server {
     }
 
     fn requests(&self) -> Vec<String> {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.requests.lock().clone()
     }
 
     fn image(&self) -> Image {

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use dask_operator_runtime::UnfitReason;
+use dask_operator_runtime::LoadErrorReason;
 use futures::FutureExt;
 use kube::Client;
 use tracing::warn;
@@ -227,7 +227,7 @@ async fn catch_panic(
         let message = format!(
             "{id} can't be loaded: the operator panicked while it tried, as its log says, which is a bug of the operator"
         );
-        (None, Some(LoadFailure::new(UnfitReason::Unfit, message)))
+        (None, Some(LoadFailure::new(LoadErrorReason::Unfit, message)))
     })
 }
 
@@ -315,7 +315,7 @@ mod tests {
         assert!(loaded.is_none());
         assert_eq!(
             failure.map(|failure| failure.reason),
-            Some(UnfitReason::Unfit.into())
+            Some(LoadErrorReason::Unfit.into())
         );
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Parts {
     /// Client of the API server, for watches and for reading sources.
     pub(crate) client: Client,
     /// Sender of write requests, for the status of plugins.
-    pub(crate) writes: Writer,
+    pub(crate) writer: Writer,
     /// Publisher of events about plugins.
     pub(crate) events: Events,
     /// Catalog holder whose catalog is exchanged.
@@ -96,7 +96,7 @@ pub(crate) struct Parts {
 /// Control loop that keeps the catalog in line with the plugin resources.
 pub(crate) struct Manager {
     context: Arc<LoadContext>,
-    writes: Writer,
+    writer: Writer,
     events: Events,
     plugins: Arc<Plugins>,
     /// Catalog without plugins.
@@ -158,7 +158,7 @@ impl Manager {
         };
         let manager = Self {
             context: Arc::new(context),
-            writes: parts.writes,
+            writer: parts.writer,
             events: parts.events,
             base: parts.plugins.catalog(),
             plugins: parts.plugins,
@@ -389,7 +389,7 @@ impl Manager {
         );
         let before = &state.resource.status;
         let is_new = wanted.error != before.error || wanted.last_good != before.last_good;
-        if write_status(&self.writes, &state.resource, &wanted).await {
+        if write_status(&self.writer, &state.resource, &wanted).await {
             state.resource.status = wanted;
         }
         if let Some(event) = event.filter(|_| is_new) {
@@ -400,13 +400,13 @@ impl Manager {
 }
 
 /// Writes the status of a plugin, unless it is unchanged. Returns whether the plugin has that status.
-async fn write_status(writes: &Writer, resource: &Resource, wanted: &PluginStatus) -> bool {
+async fn write_status(writer: &Writer, resource: &Resource, wanted: &PluginStatus) -> bool {
     if *wanted == resource.status {
         return true;
     }
     let regarding = resource.reference();
     let kind = resource.kind();
-    let written = writes.apply_status_of(&kind, &regarding, wanted);
+    let written = writer.apply_status_of(&kind, &regarding, wanted);
     let why = match tokio::time::timeout(STATUS_TIMEOUT, written).await {
         Ok(Ok(())) => return true,
         Ok(Err(error)) => error.message,

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use dask_operator_api::{DaskPlugin, PluginStatus};
-use dask_operator_runtime::{FailureReason, UnfitReason};
+use dask_operator_runtime::{FailureReason, LoadErrorReason};
 use dask_operator_sources::SourceReason;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -325,7 +325,7 @@ async fn an_untried_policy_of_the_cluster_blocks_its_scope(#[case] fields: Value
         assert!(held.is_none_or(|held| held.is_err()));
         let failure = good
             .is_none()
-            .then(|| LoadFailure::new(UnfitReason::Unfit, "it traps"));
+            .then(|| LoadFailure::new(LoadErrorReason::Unfit, "it traps"));
         let is_good = good.is_some();
         assert_eq!(state.load_finished(outcome(good, failure)), is_good || expected);
         assert_eq!(
@@ -384,7 +384,7 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
     assert!(state.begin().is_some());
     assert!(state.load_finished(outcome(
         None,
-        Some(LoadFailure::new(UnfitReason::Unfit, "it traps"))
+        Some(LoadFailure::new(LoadErrorReason::Unfit, "it traps"))
     )));
     assert_eq!((why(&state), state.is_in_catalog()), (None, false));
     assert_eq!(
@@ -436,7 +436,7 @@ fn a_start_waits_for_active_plugins_and_plugins_of_the_cluster() {
 
 #[tokio::test(start_paused = true)]
 async fn only_components_of_tenants_are_given_up() {
-    let failed = || Some(LoadFailure::new(UnfitReason::Unfit, "it traps").of("sha256:1"));
+    let failed = || Some(LoadFailure::new(LoadErrorReason::Unfit, "it traps").of("sha256:1"));
     let mut state = plugin(&json!({}));
     for _ in 0..TRIALS {
         assert!(state.begin().is_some_and(|request| request.given_up.is_none()));
@@ -454,9 +454,9 @@ async fn a_failed_attempt_is_scheduled_again() {
     assert!(state.start_waiting() && state.begin().is_some() && !state.start_waiting());
     state.load_finished(outcome(
         None,
-        Some(LoadFailure::new(UnfitReason::Unfit, "it panicked")),
+        Some(LoadFailure::new(LoadErrorReason::Unfit, "it panicked")),
     ));
-    assert_eq!(reason(&state), Some(UnfitReason::Unfit.into()));
+    assert_eq!(reason(&state), Some(LoadErrorReason::Unfit.into()));
     assert_eq!(state.due(), Some(Instant::now() + FIRST_WAIT));
     assert!(
         state.start_waiting() && state.due().is_none(),

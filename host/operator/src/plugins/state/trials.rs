@@ -49,13 +49,13 @@ impl FailedTrials {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_runtime::UnfitReason;
+    use dask_operator_runtime::LoadErrorReason;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_component_that_failed_three_times_is_not_tried_for_an_hour() {
-        let failed = |digest: &str| LoadFailure::new(UnfitReason::Unfit, "it traps").of(digest);
+        let failed = |digest: &str| LoadFailure::new(LoadErrorReason::Unfit, "it traps").of(digest);
         let mut trials = FailedTrials::default();
         for _ in 0..TRIALS {
             assert_eq!(trials.given_up(), None);
@@ -63,7 +63,7 @@ mod tests {
         }
         assert_eq!(trials.given_up(), Some(failed("sha256:1")));
         // A failure without a trial does not count.
-        trials.failed(&LoadFailure::new(UnfitReason::Unfit, "it traps"));
+        trials.failed(&LoadFailure::new(LoadErrorReason::Unfit, "it traps"));
         tokio::time::advance(QUARANTINE).await;
         assert_eq!(trials.given_up(), None);
         trials.failed(&failed("sha256:1"));

@@ -1,6 +1,6 @@
 //! Creates, applies and deletes children. Sends requests to the API server.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use dask_operator_core::api_error::{ErrorClass, RetryPolicy};
 use dask_operator_core::apply_cache::AppliedResponse;
@@ -8,6 +8,7 @@ use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_core::predecessor;
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 
 use super::Applier;
 use crate::client::error::WriteError;
@@ -37,7 +38,7 @@ impl Applier {
     ) -> ApplySummary {
         let mut summary = ApplySummary::default();
         let failures = Mutex::new(KindFailures::default());
-        let failures = || failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = || failures.lock();
         let results = stream::iter(changes).map(async |change| {
             let kind = change.kind().clone();
             let creates = matches!(change, ChildChange::Create(..));

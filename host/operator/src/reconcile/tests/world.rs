@@ -1,6 +1,8 @@
 //! Mock API server, and a reconciler that uses it.
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::cache::Stores;
 use crate::client::events::{Events, Level};
@@ -94,9 +96,7 @@ impl Server {
                     None => (200, stored(&body, &path)),
                 };
                 if method != "GET" {
-                    log.lock()
-                        .unwrap_or_else(|error| panic!("{error}"))
-                        .push((method, uri, body));
+                    log.lock().push((method, uri, body));
                 }
                 if code == 0 {
                     unanswered.push(respond);
@@ -116,7 +116,7 @@ impl Server {
 
     /// Returns all requests, `METHOD last/parts`, sorted as text.
     pub(crate) fn requests(&self) -> Vec<String> {
-        let sent = self.sent.lock().unwrap_or_else(|error| panic!("{error}"));
+        let sent = self.sent.lock();
         let text = |(method, uri, _): &Sent| {
             let path = uri.split('?').next().unwrap_or_default();
             let short = path.split_once("/namespaces/n/").map_or(path, |(_, short)| short);
@@ -129,7 +129,7 @@ impl Server {
 
     /// Returns URI and body of the only request that starts with `start`.
     pub(crate) fn request(&self, start: &str) -> (String, Value) {
-        let sent = self.sent.lock().unwrap_or_else(|error| panic!("{error}"));
+        let sent = self.sent.lock();
         let (method, end) = start.split_once(' ').unwrap_or((start, ""));
         let mut found = sent
             .iter()

@@ -6,11 +6,11 @@ struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     fn note(&self, text: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        self.0.lock().push(text);
     }
 
     fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).join(" ")
+        self.0.lock().join(" ")
     }
 }
 
@@ -170,5 +170,4 @@ async fn long_calls_delay_others_by_one_call_each() {
     }
     pass(PATIENCE.as_millis() as u64).await;
     assert_eq!(log.text(), "a b c a? b?");
-    assert_eq!(PermitError::OthersFirst.reason(), "PluginsBusy");
 }

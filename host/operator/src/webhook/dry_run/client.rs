@@ -1,10 +1,10 @@
 //! Requests of dry runs to the API server, with limits for their number, size and time.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use kube::Client;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ impl DryRunClient {
     }
 
     fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.breaker.lock()
     }
 
     /// Sends these requests, of which there must be at least one. Returns the result of each of them, not later than at `end`.

@@ -1,5 +1,4 @@
 use std::convert::Infallible;
-use std::sync::Mutex;
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
 use dask_operator_evaluator::AllowedKinds;
@@ -7,11 +6,13 @@ use dask_operator_runtime::EngineConfig;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
+use parking_lot::Mutex;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::client::events::Level;
+use crate::metrics::Registry;
 use crate::plugins::error::LoadReason;
 
 fn of_namespace() -> Resource {
@@ -40,9 +41,7 @@ fn server() -> (Client, Sent) {
             let body = request.into_body().collect().await;
             let body = body.map(|body| body.to_bytes()).unwrap_or_default();
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            log.lock()
-                .unwrap_or_else(|error| panic!("{error}"))
-                .push((path, body));
+            log.lock().push((path, body));
             Ok::<_, Infallible>(Response::new(Body::from(b"{\"metadata\": {}}".to_vec())))
         }
     });
@@ -67,17 +66,17 @@ async fn a_changed_status_is_written_to_the_observed_plugin(
     #[case] path: &str,
 ) {
     let (client, sent) = server();
-    let writes = Writer::new(client, 1);
+    let writer = Writer::new(client, 1);
     assert!(
-        write_status(&writes, &resource, &resource.status).await,
+        write_status(&writer, &resource, &resource.status).await,
         "it has that status"
     );
     let wanted = PluginStatus {
         digest: Some("sha256:1".into()),
         ..PluginStatus::default()
     };
-    assert!(write_status(&writes, &resource, &wanted).await);
-    let sent = sent.lock().unwrap_or_else(|error| panic!("{error}"));
+    assert!(write_status(&writer, &resource, &wanted).await);
+    let sent = sent.lock();
     let [(written, body)] = &sent[..] else {
         panic!("{sent:?}");
     };
@@ -103,15 +102,15 @@ async fn a_failure_is_reported_by_status_and_event(#[case] level: Level, #[case]
     let (client, sent) = server();
     let engine = Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}"));
     let parts = Parts {
-        writes: Writer::new(client.clone(), 1),
+        writer: Writer::new(client.clone(), 1),
         events: Events::new(client.clone(), level),
         client,
         plugins: Arc::new(Plugins::new(Catalog::default(), AllowedKinds::default(), 1)),
         engine,
         sources: Sources::default(),
         cache: ComponentCache::new(None),
-        watched: Kinds::new([]),
-        metrics: Arc::default(),
+        watched: ResourceTypes::new([]),
+        metrics: PluginMetrics::register(&mut Registry::default()),
         swapped: Box::new(|_| ()),
         health: Arc::default(),
         leadership: Leadership::always(),
@@ -134,7 +133,7 @@ async fn a_failure_is_reported_by_status_and_event(#[case] level: Level, #[case]
     for _ in 0..2 {
         manager.report(&id, false).await;
     }
-    let sent = sent.lock().unwrap_or_else(|error| panic!("{error}"));
+    let sent = sent.lock();
     let kinds: Vec<_> = sent
         .iter()
         .map(|(path, _)| path.rsplit('/').next().unwrap_or_default())

@@ -1,5 +1,3 @@
-use std::sync::Mutex;
-
 use dask_operator_api::DaskPlugin;
 use dask_operator_evaluator::convert;
 use dask_operator_evaluator::logic::PluginFailure;
@@ -7,6 +5,7 @@ use dask_operator_runtime::EngineConfig;
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Operation, Review, ReviewRequest,
 };
+use parking_lot::Mutex;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -18,10 +17,7 @@ struct Notes(Arc<Mutex<String>>);
 
 impl PolicyInterface for Notes {
     fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
-        self.0
-            .lock()
-            .unwrap_or_else(|error| panic!("{error}"))
-            .clone_from(&request.user_info);
+        self.0.lock().clone_from(&request.user_info);
         Err("it only notes".into())
     }
 
@@ -55,7 +51,7 @@ fn a_tenants_policy_receives_names_and_groups_only() {
         };
         let answer = rules(&resource, Notes(Arc::clone(&seen))).admit(&request);
         assert!(answer.is_err());
-        let seen = seen.lock().unwrap_or_else(|error| panic!("{error}"));
+        let seen = seen.lock();
         assert_eq!(*seen, expected);
     }
 }
@@ -75,7 +71,7 @@ fn forbidden_and_missing_interfaces_are_refused_before_compilation(
     }
     let loader = Loader {
         engine: Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}")),
-        watched: Kinds::new([]),
+        watched: ResourceTypes::new([]),
         allowed_kinds: AllowedKinds::default(),
         rights,
         reports: mpsc::unbounded_channel().0,
