@@ -6,9 +6,9 @@ HEAD = """\
 <!-- Generated from crds/ by `make generate`. -->
 # Fields of the resources
 
-All resources are of the API version `kubernetes.dask.org/v1`. `kubectl explain KIND.FIELD` prints the same descriptions. `[]` after
-the name of a field stands for each item of a list. Fields whose description names a type of Kubernetes, such as PodSpec, have the
-fields of that type.
+All resources are of the API version `kubernetes.dask.org/v1`. `kubectl explain KIND.FIELD` prints the same descriptions. `[]`
+after the name of a field stands for each item of a list. Fields whose description names a type of Kubernetes, such as PodSpec,
+have the fields of that type.
 """
 
 SECTION = """
@@ -45,8 +45,8 @@ def kind_of(schema):
 def fields(schema, known, path=""):
     """Yield the path, the type, the default and the description of each field that has a description.
 
-    Fields without one belong to types of Kubernetes. ``known`` has the properties of schemas whose fields are on the page already,
-    and a link to the place: they are not repeated.
+    Fields without one belong to types of Kubernetes. ``known`` has the properties of schemas whose fields are on the page
+    already, and a link to the place: they are not repeated.
     """
     for name, field in schema.get("properties", {}).items():
         if "description" not in field:

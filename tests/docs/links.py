@@ -33,8 +33,8 @@ def targets(text):
 def broken(pages, files):
     """Yield a sentence for each link that leads nowhere.
 
-    ``pages`` has the texts of Markdown files by path, ``files`` the paths of all files in the repository. Links to other servers are
-    not checked.
+    ``pages`` has the texts of Markdown files by path, ``files`` the paths of all files in the repository. Links to other servers
+    are not checked.
     """
     folders = {"."}
     for file in files:

@@ -1,4 +1,4 @@
-//! Classification of API server errors: the cause, and the time of the next attempt.
+//! Classification of API server errors, and the time of the next attempt.
 
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ impl ErrorClass {
         )
     }
 
-    /// Returns the name of the cause in conditions, events and metrics.
+    /// Returns the name of the class in conditions, events and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -293,7 +293,7 @@ mod tests {
         #[case] code: u16,
         #[case] reason: &str,
         #[case] message: &str,
-        #[case] cause: ErrorClass,
+        #[case] class: ErrorClass,
         #[case] retry: RetryPolicy,
     ) {
         let error = ApiError {
@@ -302,8 +302,8 @@ mod tests {
             message: message.into(),
             retry_after: None,
         };
-        assert_eq!(ErrorClass::of(&error), cause);
-        assert_eq!(cause.retry(None), retry);
+        assert_eq!(ErrorClass::of(&error), class);
+        assert_eq!(class.retry(None), retry);
     }
 
     #[test]

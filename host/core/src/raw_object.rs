@@ -151,8 +151,8 @@ enum Field<'a> {
 /// Compares `metadata` by value and all other fields by their text.
 impl PartialEq for RawObject {
     fn eq(&self, other: &Self) -> bool {
-        let texts = |draft: &'_ Self| -> Vec<(String, String)> {
-            let fields = draft.fields.iter();
+        let texts = |object: &'_ Self| -> Vec<(String, String)> {
+            let fields = object.fields.iter();
             fields
                 .map(|(name, raw)| (name.clone(), raw.get().to_owned()))
                 .collect()
@@ -171,20 +171,20 @@ mod tests {
     #[test]
     fn fields_other_than_metadata_keep_their_text() {
         let text = r#"{"spec": {"b": 1.0, "a": [ 1e3 ]}, "metadata": {"labels": {"x": "y"}}, "kind":"Pod"}"#;
-        let mut draft = RawObject::read(text).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(draft.metadata, Some(json!({"labels": {"x": "y"}})));
-        assert_eq!(draft.field("kind"), Some(json!("Pod")));
-        assert!(draft.has("spec") && draft.has("metadata") && !draft.has("status"));
-        assert_eq!(draft.text_bytes(), r#"{"b": 1.0, "a": [ 1e3 ]}"Pod""#.len());
-        draft.set("apiVersion", "v1");
-        draft.metadata = Some(json!({"name": "a"}));
-        let written = serde_json::to_string(&draft).unwrap_or_default();
+        let mut object = RawObject::read(text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(object.metadata, Some(json!({"labels": {"x": "y"}})));
+        assert_eq!(object.field("kind"), Some(json!("Pod")));
+        assert!(object.has("spec") && object.has("metadata") && !object.has("status"));
+        assert_eq!(object.text_bytes(), r#"{"b": 1.0, "a": [ 1e3 ]}"Pod""#.len());
+        object.set("apiVersion", "v1");
+        object.metadata = Some(json!({"name": "a"}));
+        let written = serde_json::to_string(&object).unwrap_or_default();
         assert_eq!(
             written,
             r#"{"apiVersion":"v1","kind":"Pod","spec":{"b": 1.0, "a": [ 1e3 ]},"metadata":{"name":"a"}}"#
         );
         let parsed: Value = serde_json::from_str(&written).unwrap_or_default();
-        assert_eq!(draft.to_map().map(Value::Object).ok(), Some(parsed));
+        assert_eq!(object.to_map().map(Value::Object).ok(), Some(parsed));
     }
 
     #[rstest]
@@ -203,14 +203,14 @@ mod tests {
     #[test]
     fn a_long_field_is_not_parsed() {
         let long = format!(r#"{{"kind": "{}"}}"#, "x".repeat(MAX_PARSED_BYTES));
-        let draft = RawObject::read(&long).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(draft.field("kind"), Some(Value::Null));
+        let object = RawObject::read(&long).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(object.field("kind"), Some(Value::Null));
     }
 
     #[test]
     fn deep_nesting_is_an_error() {
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-        let draft = RawObject::read(&deep).unwrap_or_else(|error| panic!("{error}"));
-        assert!(draft.to_map().is_err());
+        let object = RawObject::read(&deep).unwrap_or_else(|error| panic!("{error}"));
+        assert!(object.to_map().is_err());
     }
 }

@@ -13,8 +13,8 @@
 //! all requests share. [`threads`] runs work that may block, and [`server`] answers HTTP requests.
 //!
 //! Imports point downwards: [`run`] wires all parts; [`controller`] uses [`reconcile`], which uses [`schedulers`], [`cache`] and
-//! [`plugins`]; these and the [`webhook`] use [`client`]; [`metrics`], [`health`], [`threads`], [`leader_election`] and [`log_limit`] are
-//! at the bottom. `tests/layers.rs` checks this, and which modules do I/O.
+//! [`plugins`]; these and the [`webhook`] use [`client`]; [`metrics`], [`health`], [`threads`], [`leader_election`] and
+//! [`log_limit`] are at the bottom. `tests/layers.rs` checks this, and which modules do I/O.
 
 // Only contributors read this page.
 #![allow(rustdoc::private_intra_doc_links)]

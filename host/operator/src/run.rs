@@ -253,14 +253,14 @@ mod tests {
 
     use super::*;
     use crate::threads::blocking::BlockingThreads;
-    use crate::threads::fair_permits::places;
+    use crate::threads::fair_permits::permits;
     use crate::threads::{CLASSIFICATIONS, DECISIONS, HEAVY, LOADS, RARE, Weight};
     use crate::webhook::executor::{Executor, RequestCost, TimeLimits};
 
     #[test]
     fn all_who_may_block_can_do_so_at_the_same_time() -> anyhow::Result<()> {
         const CORES: usize = 2;
-        const PERMITS: usize = places(CORES);
+        const PERMITS: usize = permits(CORES);
         const OTHERS: usize =
             PERMITS + LOADS + dask_operator_scheduler::DECODERS + dask_operator_sources::oci::LOOKUPS + RARE;
         let runtime = threads::runtime(CORES)?;

@@ -178,13 +178,13 @@ pub fn compile_permit(engine: &Engine, wasm: &[u8], compiling: &Compiling) -> Op
     (!is_compiled).then(|| engine.compile_permit())
 }
 
-/// Returns a component's machine code and its source. Waits for a permit if one is needed and `turn` is `None`.
+/// Returns a component's machine code and its source. Waits for a permit if one is needed and `permit` is `None`.
 pub(crate) fn machine_code(
     engine: &Engine,
     wasm: &[u8],
     digest: &Digest,
     compiling: &Compiling,
-    turn: Option<CompilePermit>,
+    permit: Option<CompilePermit>,
 ) -> Result<(wasmtime::component::Component, Compiled), LoadErrorKind> {
     let started = Instant::now();
     let owner = compiling.owner.as_deref();
@@ -202,7 +202,7 @@ pub(crate) fn machine_code(
         shape.check(wasm)?;
     }
     // Components of tenants are compiled one at a time. The same component may have been compiled during the wait.
-    let _turn = turn.or_else(|| owner.map(|_| engine.compile_permit()));
+    let _permit = permit.or_else(|| owner.map(|_| engine.compile_permit()));
     if let Some(component) = owner.and_then(|_| cached()) {
         return Ok((component, Compiled::Cached(started.elapsed())));
     }

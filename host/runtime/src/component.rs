@@ -97,8 +97,8 @@ impl Component {
         Self::load_with_permit(engine, origin, wasm, limits, compiling, None)
     }
 
-    /// Loads a component as [`Component::load_compiled`] does. `turn` is the permit to compile that the caller may already
-    /// hold, from [`compile_turn`](crate::compile_turn).
+    /// Loads a component as [`Component::load_compiled`] does. `permit` is the permit to compile that the caller may
+    /// already hold, from [`compile_permit`](crate::compile_permit).
     ///
     /// # Errors
     ///
@@ -109,10 +109,10 @@ impl Component {
         wasm: &[u8],
         limits: CallLimits,
         compiling: &Compiling,
-        turn: Option<CompilePermit>,
+        permit: Option<CompilePermit>,
     ) -> Result<Self, LoadError> {
         let digest = Digest::of(wasm);
-        load(engine, origin, wasm, digest, limits, (compiling, turn)).map_err(|reason| LoadError {
+        load(engine, origin, wasm, digest, limits, (compiling, permit)).map_err(|reason| LoadError {
             origin: origin.to_owned(),
             digest,
             reason: Box::new(reason),
@@ -387,10 +387,10 @@ fn load(
     wasm: &[u8],
     digest: Digest,
     limits: CallLimits,
-    (compiling, turn): (&Compiling, Option<CompilePermit>),
+    (compiling, permit): (&Compiling, Option<CompilePermit>),
 ) -> Result<Component, LoadErrorKind> {
     let interfaces = inspect::interfaces(wasm)?;
-    let (component, compiled) = machine_code(engine, wasm, &digest, compiling, turn)?;
+    let (component, compiled) = machine_code(engine, wasm, &digest, compiling, permit)?;
     let pre = engine.linker().instantiate_pre(&component).map_err(invalid)?;
     let exports = Exports::find(&pre, &interfaces)?;
     let mut caller = Caller {

@@ -129,7 +129,7 @@ impl LoadErrorKind {
 dask_operator_core::reasons! {
     /// Reason why a component can't be loaded.
     pub enum LoadErrorReason {
-        /// It is no component that this host can run.
+        /// The bytes are no component that this host can run.
         Unfit => "Unfit",
     } containing {
         /// Load on the host may be the cause, or a call failed.

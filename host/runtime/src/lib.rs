@@ -6,7 +6,7 @@
 //! [`CallLimits::deadline`] at most. [`until`] sets one deadline for several calls.
 //!
 //! ```no_run
-//! use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, CallLimits};
+//! use dask_operator_runtime::{CallLimits, Component, Engine, EngineConfig, Interface};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::new(EngineConfig::default())?;

@@ -11,11 +11,12 @@
 //!
 //! A reflector's store is changed by the events of one watch only, and finds objects by their name only. This cache needs more:
 //!
-//! * **Own writes are visible at once.** [`Store::record_write`](store::Store::record_write) stores the API server's answer to a write, so that
-//!   the next reconcile sees it even if the watch lags behind, and never creates an object twice. The store therefore orders
-//!   versions, ignores answers that arrive after the deletion, and names objects that no watch has confirmed in time.
-//! * **Objects are trimmed.** An [`Object`] is the few fields by which objects are found, and its JSON as one text for components.
-//!   `managedFields` are dropped, and most of the `spec` of pods: see [`Keep`](crate::client::object::Keep).
+//! * **Own writes are visible at once.** [`Store::record_write`](store::Store::record_write) stores the API server's answer to a
+//!   write, so that the next reconcile sees it even if the watch lags behind, and never creates an object twice. The store
+//!   therefore orders versions, ignores answers that arrive after the deletion, and names objects that no watch has confirmed in
+//!   time.
+//! * **Objects are trimmed.** An [`Object`] is the few fields by which objects are found, and its JSON as one text for
+//!   components. `managedFields` are dropped, and most of the `spec` of pods: see [`Retention`](crate::client::object::Retention).
 //! * **Indices** by the uid of an owner and by cluster return the child objects of a resource without a search through all pods.
 //! * **A relist takes no more memory.** `docs/install.md` promises some 90 MB for 5,000 workers. A reflector collects a new list
 //!   beside the old one and then swaps them, so that a relist takes twice the memory. Here, listed objects replace the stored

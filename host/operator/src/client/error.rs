@@ -14,8 +14,8 @@ use crate::client::object::OwnerReference;
 pub(crate) struct WriteError {
     /// Failed operation, as `create Pod a-scheduler`.
     pub(crate) what: String,
-    /// Cause of the error.
-    pub(crate) cause: ErrorClass,
+    /// Class of the error.
+    pub(crate) class: ErrorClass,
     /// Message of the API server.
     pub(crate) message: String,
     /// Seconds that the API server requested to wait. `None` if it requested no wait.
@@ -26,7 +26,7 @@ impl WriteError {
     /// Classifies an `error` of the client library for the operation `what`.
     #[must_use]
     pub(crate) fn new(what: String, error: &kube::Error) -> Self {
-        let (cause, message, retry_after) = match error {
+        let (class, message, retry_after) = match error {
             kube::Error::Api(status) => {
                 let seconds = status.details.as_ref().map(|details| details.retry_after_seconds);
                 let error = ApiError {
@@ -35,15 +35,15 @@ impl WriteError {
                     message: status.message.clone(),
                     retry_after: seconds.filter(|seconds| *seconds > 0),
                 };
-                let cause = ErrorClass::of(&error);
-                let message = match cause {
+                let class = ErrorClass::of(&error);
+                let message = match class {
                     ErrorClass::KindNotServed => format!(
                         "the cluster has no such kind: install its definition, or a component that does without ({})",
                         error.message
                     ),
                     _ => error.message,
                 };
-                (cause, message, error.retry_after)
+                (class, message, error.retry_after)
             }
             kube::Error::Auth(error) => (ErrorClass::Unauthorized, error.to_string(), None),
             kube::Error::BuildRequest(error) => (ErrorClass::Invalid, error.to_string(), None),
@@ -51,7 +51,7 @@ impl WriteError {
         };
         Self {
             what,
-            cause,
+            class,
             message,
             retry_after,
         }
@@ -63,7 +63,7 @@ impl WriteError {
         let message = format!("the API server did not answer in {seconds} s");
         Self {
             what,
-            cause: ErrorClass::NoAnswer,
+            class: ErrorClass::NoAnswer,
             message,
             retry_after: None,
         }
@@ -74,7 +74,7 @@ impl WriteError {
     pub(crate) fn not_leading(what: String) -> Self {
         Self {
             what,
-            cause: ErrorClass::NoAnswer,
+            class: ErrorClass::NoAnswer,
             message: "this replica is not the leader".into(),
             retry_after: None,
         }
@@ -85,7 +85,7 @@ impl WriteError {
     pub(crate) fn overtaken(what: String) -> Self {
         Self {
             what,
-            cause: ErrorClass::Stale,
+            class: ErrorClass::Stale,
             message: "the object has changed since the decision".into(),
             retry_after: None,
         }
@@ -101,7 +101,7 @@ impl WriteError {
         );
         Self {
             what,
-            cause: ErrorClass::AlreadyExists,
+            class: ErrorClass::AlreadyExists,
             message,
             retry_after: None,
         }
@@ -113,7 +113,7 @@ impl WriteError {
     pub(crate) fn made_by_another(what: String) -> Self {
         Self {
             what,
-            cause: ErrorClass::Taken,
+            class: ErrorClass::Taken,
             message: "it exists, and this operator has not made it: delete or rename it, or give the Dask resource another name"
                 .into(),
             retry_after: None,
@@ -123,7 +123,7 @@ impl WriteError {
     /// Returns the time and manner of the retry.
     #[must_use]
     pub(crate) fn retry(&self) -> RetryPolicy {
-        self.cause.retry(self.retry_after)
+        self.class.retry(self.retry_after)
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         let status = serde_json::json!({"status": "Failure", "message": "404 page not found", "code": 404});
         let status: Status = serde_json::from_value(status).unwrap_or_default();
         let error = WriteError::new("look for Certificate a".into(), &kube::Error::Api(status.boxed()));
-        assert_eq!(error.cause, ErrorClass::KindNotServed);
+        assert_eq!(error.class, ErrorClass::KindNotServed);
         assert_eq!(
             error.to_string(),
             "look for Certificate a: the cluster has no such kind: install its definition, or a component that does without \
@@ -195,7 +195,7 @@ mod tests {
         let io = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
         let error = WriteError::new("x".into(), &kube::Error::Service(Box::new(io)));
         assert_eq!(
-            (error.cause, error.message.as_str()),
+            (error.class, error.message.as_str()),
             (ErrorClass::NoAnswer, "connection refused")
         );
     }

@@ -35,7 +35,7 @@ pub(crate) struct Catalog {
     /// Components of the default logic.
     components: Vec<Component>,
     entries: Vec<Entry>,
-    /// PluginState labels of namespaces.
+    /// Known labels of namespaces.
     namespaces: BTreeMap<String, Labels>,
     /// Namespaces in which nothing is decided yet.
     unknown: Vec<Unknown>,
@@ -154,11 +154,11 @@ impl Catalog {
         Ok((logic, policies))
     }
 
-    /// Returns the policies of a resource, with a replacement by `held` for each one that can't be used now.
+    /// Returns the policies of a resource. Calls `replacement` for each one that can't be used now.
     fn policies_or(
         &self,
         subject: &Subject<'_>,
-        held: impl Fn(PluginError) -> Result<Arc<PolicyPlugin>, PluginError>,
+        replacement: impl Fn(PluginError) -> Result<Arc<PolicyPlugin>, PluginError>,
     ) -> Result<Vec<Arc<PolicyPlugin>>, PluginError> {
         self.check_known(subject)?;
         let namespace = self.namespaces.get(subject.namespace);
@@ -168,7 +168,7 @@ impl Catalog {
                 continue;
             };
             match entry.concerns(subject, namespace) {
-                Ok(true) => policies.push(policy.clone().or_else(&held)?),
+                Ok(true) => policies.push(policy.clone().or_else(&replacement)?),
                 Ok(false) => {}
                 Err(_) if entry.only_monitors() => {}
                 Err(error) => return Err(error),

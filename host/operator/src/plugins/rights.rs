@@ -1,4 +1,5 @@
-//! Rights of plugins: limits and interfaces of DaskPlugins, whose authors have rights in one namespace only, and kinds of children.
+//! Rights of plugins: limits and interfaces of DaskPlugins, whose authors have rights in one namespace only, and kinds of
+//! children.
 
 use std::time::Duration;
 

@@ -117,7 +117,8 @@ impl PluginState {
     }
 
     /// Returns whether a start waits until the plugin is loaded or has failed. That applies to plugins that were active, and to
-    /// plugins of the cluster, which may have been applied while no operator was running. It does not wait for new plugins of tenants.
+    /// plugins of the cluster, which may have been applied while no operator was running. It does not wait for new plugins of
+    /// tenants.
     pub(super) fn delays_start(&self) -> bool {
         self.was_active() || self.resource.id.namespace.is_none()
     }

@@ -38,7 +38,7 @@ pub(crate) fn with_time_budget<T>(time: Duration, work: impl FnOnce() -> T) -> (
     (done, BUDGET.get().map_or(Duration::ZERO, |budget| budget.used))
 }
 
-/// CircuitBreaker that restores the former budget, also after a panic.
+/// Guard that restores the former budget, also after a panic.
 struct RestoreOnDrop(Option<TimeBudget>);
 
 impl Drop for RestoreOnDrop {

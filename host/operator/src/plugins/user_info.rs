@@ -29,12 +29,12 @@ impl<T: PolicyInterface> PolicyInterface for NamesOnly<T> {
 fn reduced(user_info: &str) -> String {
     #[derive(Default, Deserialize, Serialize)]
     #[serde(default)]
-    struct PluginState {
+    struct VisibleUser {
         username: String,
         groups: Vec<String>,
     }
-    let known: PluginState = serde_json::from_str(user_info).unwrap_or_default();
-    serde_json::to_string(&known).unwrap_or_else(|_| "{}".to_owned())
+    let visible: VisibleUser = serde_json::from_str(user_info).unwrap_or_default();
+    serde_json::to_string(&visible).unwrap_or_else(|_| "{}".to_owned())
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ impl ApplySummary {
         }
         let passing = |error: &&WriteError| {
             matches!(
-                error.cause,
+                error.class,
                 ErrorClass::Stale | ErrorClass::AlreadyExists | ErrorClass::Gone
             )
         };
@@ -161,7 +161,7 @@ impl ApplySummary {
     /// Returns the error of a write in a namespace that is being deleted, if there is one.
     fn namespace_termination(&self) -> Option<&WriteError> {
         let mut errors = self.errors.iter();
-        errors.find(|error| error.cause == ErrorClass::NamespaceTerminating)
+        errors.find(|error| error.class == ErrorClass::NamespaceTerminating)
     }
 
     /// Returns the retry after the errors: the soonest one, so that a long wait does not delay what can be done soon. In
@@ -191,9 +191,9 @@ impl KindFailures {
     const MAX: usize = 10;
 
     /// Counts a failure.
-    pub(crate) fn add(&mut self, kind: ResourceKind, cause: ErrorClass) {
-        let weight = match cause {
-            cause if cause.concerns_all() => Self::MAX,
+    pub(crate) fn add(&mut self, kind: ResourceKind, class: ErrorClass) {
+        let weight = match class {
+            class if class.concerns_all() => Self::MAX,
             ErrorClass::Invalid => 1,
             _ => 0,
         };

@@ -50,7 +50,7 @@ impl Reason {
             Self::RuleBroken => "RuleBroken",
             Self::PolicyRefused => "PolicyRefused",
             Self::PolicyUndecided => "PolicyUndecided",
-            Self::Write(cause) => cause.as_str(),
+            Self::Write(class) => class.as_str(),
             Self::Invalid => "Invalid",
             Self::Monitored => "Monitored",
         }
@@ -182,27 +182,27 @@ impl Problem {
     /// Reports the most important error of the API server, and the number of the others. `None` for transient errors,
     /// and if the namespace is being deleted.
     pub(crate) fn writing(errors: &[WriteError], failures: u32) -> Option<Self> {
-        let rank = |error: &&WriteError| match error.cause {
+        let rank = |error: &&WriteError| match error.class {
             ErrorClass::Invalid => 0,
-            cause if cause.is_for_people() => 1,
+            class if class.is_for_people() => 1,
             _ => 2,
         };
         if errors
             .iter()
-            .any(|error| error.cause == ErrorClass::NamespaceTerminating)
+            .any(|error| error.class == ErrorClass::NamespaceTerminating)
         {
             return None;
         }
-        let lasting = |error: &&WriteError| error.cause.is_for_people() || failures >= MIN_FAILURES;
+        let lasting = |error: &&WriteError| error.class.is_for_people() || failures >= MIN_FAILURES;
         let first = errors.iter().filter(lasting).min_by_key(rank)?;
         let others = match errors.len() - 1 {
             0 => String::new(),
             others => format!(" (and {others} more)"),
         };
         Some(Self {
-            reason: Reason::Write(first.cause),
+            reason: Reason::Write(first.class),
             message: format!("{first}{others}"),
-            is_fatal: first.cause == ErrorClass::Invalid,
+            is_fatal: first.class == ErrorClass::Invalid,
             retry: first.retry(),
         })
     }
@@ -227,7 +227,7 @@ impl Problem {
     pub(crate) fn as_event(&self) -> Event {
         let condition = self.condition().as_str();
         let reason = match self.reason {
-            Reason::Write(cause) => format!("{condition}{}", cause.as_str()),
+            Reason::Write(class) => format!("{condition}{}", class.as_str()),
             _ => condition.to_owned(),
         };
         Event {
@@ -307,7 +307,7 @@ mod tests {
         // A namespace that is being deleted is not reported.
         let causes = ErrorClass::ALL
             .into_iter()
-            .filter(|cause| *cause != ErrorClass::NamespaceTerminating);
+            .filter(|class| *class != ErrorClass::NamespaceTerminating);
         expected.insert(
             HostCondition::ApplyFailed.as_str(),
             causes.map(ErrorClass::as_str).collect(),

@@ -63,7 +63,7 @@ impl From<Error> for Failure {
 
 /// Client that connects to schedulers.
 pub(crate) trait SchedulerClient: Send + Sync {
-    /// Creates a connection to the scheduler at `place`. Sends nothing yet.
+    /// Returns a session with the scheduler at `endpoint`. Sends nothing yet.
     fn session(&self, endpoint: &Endpoint) -> Box<dyn Session>;
 }
 

@@ -3,10 +3,9 @@
 //! Does I/O in [`client`], which connects to schedulers, and in [`poll`], which runs a task for each of them. [`endpoint`],
 //! [`answer_budget`] and [`rate_limit`] are pure.
 //!
-//! Each scheduler is polled in its own task, so that a slow or dead one never delays a
-//! reconcile: the last answer enters the next observation. A scheduler is polled as long
-//! as the last plan of some resource requests it ([`Schedulers::want`]), over one
-//! connection for all these resources.
+//! Each scheduler is polled in its own task, so that a slow or dead one never delays a reconcile: the last answer enters the next
+//! observation. A scheduler is polled as long as the last plan of some resource requests it ([`Schedulers::subscribe`]), over
+//! one connection for all these resources.
 
 mod answer_budget;
 mod client;

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ACCOUNTS: usize = 64;
 
 /// Returns the number of permits on a machine with this number of processors: one more than a namespace may have.
-pub(crate) const fn places(cores: usize) -> usize {
+pub(crate) const fn permits(cores: usize) -> usize {
     cores + 1
 }
 
@@ -124,8 +124,8 @@ impl FairPermits {
     #[must_use]
     pub(crate) fn new(cores: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            free: places(cores),
-            free_for_heavy: places(cores) - 1,
+            free: permits(cores),
+            free_for_heavy: permits(cores) - 1,
             free_for_tenants: cores.saturating_sub(1).max(1),
             per_namespace: cores.max(1),
             accounts: BTreeMap::new(),

@@ -110,12 +110,12 @@ pub(crate) fn cores() -> usize {
 /// its threads, because a client causes that, would leave none for the others. (Schedulers are reached by IP address,
 /// without name lookups.)
 fn max_blocking_threads(cores: usize) -> usize {
-    let plans_and_reviews = fair_permits::places(cores);
+    let plans_and_reviews = fair_permits::permits(cores);
     let requests = (2 * CLASSIFICATIONS + DECISIONS) * cores;
-    let passes = fair_permits::places(cores);
+    let reconciles = fair_permits::permits(cores);
     let answers_of_schedulers = dask_operator_scheduler::DECODERS;
     let names_of_registries = dask_operator_sources::oci::LOOKUPS;
-    plans_and_reviews + requests + passes + LOADS + answers_of_schedulers + names_of_registries + RARE
+    plans_and_reviews + requests + reconciles + LOADS + answers_of_schedulers + names_of_registries + RARE
 }
 
 /// Starts the threads.

@@ -13,10 +13,10 @@
 //! account: a namespace that has used up one of them can still use the other. Requests of a namespace that has used up this one
 //! wait as for a permit, until enough of the time is forgotten.
 //!
-//! The order differs from that for plans ([`threads::fair_permits`]). The API server waits only for seconds, so the order depends on the
-//! permits that a namespace has now, not on its recent use, and requests that can't start in time are refused. Also, a permit
-//! includes memory for parsed requests, and the text of waiting requests is limited, which reconciles have elsewhere
-//! (`reconcile::room`). One type for both would contain two orders side by side.
+//! The order differs from that for plans ([`threads::fair_permits`]). The API server waits only for seconds, so the order depends
+//! on the permits that a namespace has now, not on its recent use, and requests that can't start in time are refused. Also, a
+//! permit includes memory for parsed requests, and the text of waiting requests is limited, which reconciles have elsewhere
+//! (`reconcile::memory_budget`). One type for both would contain two orders side by side.
 
 use std::collections::HashMap;
 use std::sync::Arc;

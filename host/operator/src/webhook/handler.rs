@@ -1,9 +1,9 @@
 //! Processing of an admission request, from its bytes to the response.
 //!
 //! All work that grows with the size of a request runs on the threads of the [`Executor`]. First the request is classified
-//! ([`Handler::classify`]), which yields the namespace to count it by and the memory that it takes. Then there are up to three runs:
-//! parse and decide; decide, if plugins of the namespace must be called or the informer cache had to catch up; and write the
-//! response, if there were dry runs. Between the runs, only the text of the request or the decision is held in memory.
+//! ([`Handler::classify`]), which yields the namespace to count it by and the memory that it takes. Then there are up to three
+//! runs: parse and decide; decide, if plugins of the namespace must be called or the informer cache had to catch up; and write
+//! the response, if there were dry runs. Between the runs, only the text of the request or the decision is held in memory.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};

@@ -62,8 +62,8 @@ pub fn replicas(worker: &Value) -> u32 {
     u32::try_from(replicas).unwrap_or(u32::MAX)
 }
 
-/// Returns the number of workers of a child whose owner has `wanted` workers: the default group of a cluster, or the cluster
-/// of a job. The owner's number is passed on when it differs from the one in the child's annotation [`ANNOTATION_CLUSTER_REPLICAS`];
+/// Returns the number of workers of a child whose owner has `wanted` workers: the default group of a cluster, or the cluster of a
+/// job. The owner's number is passed on when it differs from the one in the child's annotation [`ANNOTATION_CLUSTER_REPLICAS`];
 /// otherwise the child can be scaled on its own. A child without the annotation, from an earlier operator, keeps its number.
 pub fn passed_on_replicas(wanted: u32, existing: Option<&Value>) -> u32 {
     let Some(child) = existing else { return wanted };

@@ -180,9 +180,9 @@ impl LoadContext {
         let weight = Weight::heavy_if(resource.id.namespace.is_some());
         // While it waits for other compilations, no trial is recorded: if the operator ends, the component is not the cause.
         let context = self.clone();
-        let (turn, resource, fetched) = blocking::run(weight, move || {
-            let turn = context.loader.turn(&resource, &fetched.bytes);
-            (turn, resource, fetched)
+        let (permit, resource, fetched) = blocking::run(weight, move || {
+            let permit = context.loader.compile_permit(&resource, &fetched.bytes);
+            (permit, resource, fetched)
         })
         .await;
         let trial = self.crash_records.begin(&digest, &resource);
@@ -190,7 +190,7 @@ impl LoadContext {
         let prepared = blocking::run(weight, move || -> Result<LoadedPlugin, LoadFailure> {
             let loaded = context
                 .loader
-                .prepare(&resource, &fetched.bytes, fetched.image_digest, turn)?;
+                .prepare(&resource, &fetched.bytes, fetched.image_digest, permit)?;
             if let Err(error) = context.cache.store(&resource.id, &loaded.digest, &fetched.bytes) {
                 warn!(plugin = %resource.id, "can't store the component, so that the next start must fetch it: {error}");
             }

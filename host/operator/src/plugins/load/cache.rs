@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn loads_stored_bytes_unless_they_were_changed() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let cache = ComponentCache::new(Some(folder.path().join("kept")));
+        let cache = ComponentCache::new(Some(folder.path().join("components")));
         let (name, owner) = (digest(b"component"), owner(""));
         assert_eq!(cache.load(&owner, &name), None);
         cache.store(&owner, &name, b"component")?;
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(cache.load(&owner, &name).as_deref(), Some(&b"component"[..]));
         let file = folder
             .path()
-            .join("kept")
+            .join("components")
             .join(format!("{}.wasm", &name["sha256:".len()..]));
         fs::write(file, b"something else")?;
         assert_eq!(cache.load(&owner, &name), None);

@@ -42,7 +42,7 @@ const ASKED: &str = "asked";
 /// them.
 const MOST: usize = 200;
 
-/// CrashHistory of a component before a trial.
+/// History of a component before a trial: whether it may have ended the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CrashHistory {
     /// There were no crashes.
@@ -104,7 +104,7 @@ impl CrashRecords {
         Ok(())
     }
 
-    /// Returns the standing of the component with this digest, which `resource` requests.
+    /// Returns the history of the component with this digest, which `resource` requests.
     pub(super) fn history(&self, digest: &str, resource: &Resource) -> CrashHistory {
         self.history_at(digest, resource, SystemTime::now())
     }
@@ -159,7 +159,7 @@ impl CrashRecords {
     }
 }
 
-/// Returns the standing of a component according to its suspect file.
+/// Returns the history of a component according to its suspect file.
 fn of_component(file: &Path, resource: &Resource, now: u64) -> CrashHistory {
     let Ok(known) = fs::read_to_string(file) else {
         return CrashHistory::Clean;

@@ -57,7 +57,7 @@ pub(crate) struct Defaults {
     pub(crate) component_cache: ComponentCache,
 }
 
-/// LoadQueue all components, which share the time of `cores` processors. A component that can't be loaded is logged and
+/// Loads all components, which share the time of `cores` processors. A component that can't be loaded is logged and
 /// does not stop the others.
 ///
 /// # Errors

@@ -42,9 +42,8 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    /// Waits until the bytes can be compiled without waiting for other compilations. `None` if no wait is necessary. Blocks the
-    /// thread.
-    pub(super) fn turn(&self, resource: &Resource, bytes: &[u8]) -> Option<CompilePermit> {
+    /// Waits for the permit to compile the bytes. Returns `None` if they need none. Blocks the thread.
+    pub(super) fn compile_permit(&self, resource: &Resource, bytes: &[u8]) -> Option<CompilePermit> {
         compile_permit(&self.engine, bytes, &compiling(resource))
     }
 
@@ -55,7 +54,7 @@ impl Loader {
         resource: &Resource,
         bytes: &[u8],
         image_digest: Option<String>,
-        turn: Option<CompilePermit>,
+        permit: Option<CompilePermit>,
     ) -> Result<LoadedPlugin, LoadFailure> {
         let limits = limits(resource.spec.limits.as_ref(), &self.rights.max_limits(resource))?;
         let origin = resource.id.to_string();
@@ -63,7 +62,8 @@ impl Loader {
         let interfaces = resource.requested_interfaces("the component", &has)?;
         self.rights.check(resource, &interfaces)?;
         let compiling = compiling(resource);
-        let component = Component::load_with_permit(&self.engine, &origin, bytes, limits, &compiling, turn)?;
+        let component =
+            Component::load_with_permit(&self.engine, &origin, bytes, limits, &compiling, permit)?;
         let settings = resource.settings();
         let findings = component
             .validate_settings(&settings)

@@ -48,7 +48,7 @@ impl Applier {
             }
             let result = self.write_child(key, parent, total, planned, change).await;
             match &result {
-                Err(error) => failures().add(kind, error.cause),
+                Err(error) => failures().add(kind, error.class),
                 Ok(WriteOutcome::Withheld(_)) if creates => failures().withhold(kind),
                 Ok(_) => {}
             }
@@ -127,7 +127,7 @@ impl Applier {
                     .create(&kind, &key.namespace, &child.name, &object)
                     .await
                 {
-                    Err(error) if error.cause == ErrorClass::AlreadyExists => {
+                    Err(error) if error.class == ErrorClass::AlreadyExists => {
                         self.existing_child(&kind, &child, parent).await?;
                         return Err(error);
                     }
@@ -152,7 +152,7 @@ impl Applier {
                     .await;
                 let (answer, applied) = match applied {
                     Err(error)
-                        if over.is_none() && matches!(error.cause, ErrorClass::Stale | ErrorClass::Taken) =>
+                        if over.is_none() && matches!(error.class, ErrorClass::Stale | ErrorClass::Taken) =>
                     {
                         // Another client has created the object since: report its owner.
                         self.existing_child(&kind, &child, parent).await?;
@@ -175,7 +175,7 @@ impl Applier {
                     Ok(()) => {}
                     // A conflict may mean that the object was created again, or that it was changed meanwhile and still
                     // exists. If the kind is gone, the object is gone too.
-                    Err(error) if matches!(error.cause, ErrorClass::Gone | ErrorClass::KindNotServed) => {}
+                    Err(error) if matches!(error.class, ErrorClass::Gone | ErrorClass::KindNotServed) => {}
                     Err(error) => return Err(error),
                 }
                 if let Some(store) = store(&kind) {

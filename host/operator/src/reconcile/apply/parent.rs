@@ -97,7 +97,7 @@ impl Applier {
             .delete(&kind, object, Some(&object.resource_version))
             .await
         {
-            Err(error) if error.cause != ErrorClass::Gone => {
+            Err(error) if error.class != ErrorClass::Gone => {
                 reported.summary.add(Err(error));
                 false
             }

@@ -195,7 +195,7 @@ mod tests {
     async fn patches_only_entries_for_this_webhook() {
         let (service, _handle) =
             tower_test::mock::pair::<http::Request<kube::client::Body>, http::Response<kube::client::Body>>();
-        let bundles = CaBundle {
+        let bundle = CaBundle {
             client: Client::new(service, "default"),
             name: Some("c".into()),
             service: Some(Service {
@@ -232,7 +232,7 @@ mod tests {
             ("has", &by_service("n", Some(&more))),
             ("url", &by_url),
         ];
-        let (any, patch) = bundles.patch(&entries, &certificates);
+        let (any, patch) = bundle.patch(&entries, &certificates);
         assert!(any);
         let paths: Vec<_> = patch.iter().map(|operation| operation["path"].clone()).collect();
         assert_eq!(
@@ -244,6 +244,6 @@ mod tests {
                 "/webhooks/3/clientConfig/caBundle"
             ]
         );
-        assert_eq!(bundles.patch(&entries[..1], &certificates), (false, vec![]));
+        assert_eq!(bundle.patch(&entries[..1], &certificates), (false, vec![]));
     }
 }

@@ -1,12 +1,13 @@
 //! Creation and rotation of certificates. No I/O: the caller passes the time and the existing certificates.
 //!
-//! A *certificate pair* is a certificate authority (CA) and the one certificate that it signed. The key of the CA is dropped at once,
-//! so that it can't be stolen. A rotation takes two steps, so that no API server receives a certificate that it does not
+//! A *certificate pair* is a certificate authority (CA) and the one certificate that it signed. The key of the CA is dropped at
+//! once, so that it can't be stolen. A rotation takes two steps, so that no API server receives a certificate that it does not
 //! trust yet:
 //!
 //! 1. The next pair is created, and its CA is added to the bundle.
-//! 2. When the webhook configurations have the bundle and some time has passed ([`Lifetimes::propagation_delay`]), the new certificate is
-//!    served. The previous CA stays in the bundle until the next rotation, for replicas that still serve its certificate.
+//! 2. When the webhook configurations have the bundle and some time has passed ([`Lifetimes::propagation_delay`]), the new
+//!    certificate is served. The previous CA stays in the bundle until the next rotation, for replicas that still serve its
+//!    certificate.
 
 use std::time::Duration;
 
