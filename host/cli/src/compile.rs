@@ -36,7 +36,7 @@ pub(crate) struct CompileArgs {
     output: Option<u64>,
 }
 
-/// Compiles the component on standard input. This is the process that a [`Compiler`](dask_operator_runtime::Compiler)
+/// Compiles the component on standard input. This is the process that a [`CompilerProgram`](dask_operator_runtime::CompilerProgram)
 /// starts.
 pub(crate) fn compile(args: CompileArgs) -> anyhow::Result<ExitCode> {
     let why = match compiled(args) {

@@ -242,7 +242,7 @@ fn components_of_tenants_are_compiled_one_at_a_time() {
 }
 
 #[test]
-fn loading_with_a_compile_turn_does_not_wait() {
+fn loading_with_a_compile_permit_does_not_wait() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let engine = compiled_by(
         &dir.path().join("cache"),
@@ -251,15 +251,15 @@ fn loading_with_a_compile_turn_does_not_wait() {
     );
     let wasm = good();
     let (one, other) = (Compiling::of_tenant("team-a"), Compiling::of_tenant("team-b"));
-    let turn = compile_permit(&engine, &wasm, &one);
-    assert!(turn.is_some());
+    let permit = compile_permit(&engine, &wasm, &one);
+    assert!(permit.is_some());
     // A component without an owner needs no permit.
     assert!(compile_permit(&engine, &wasm, &Compiling::default()).is_none());
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| compile_permit(&engine, &wasm, &other).is_some());
         std::thread::sleep(Duration::from_millis(50));
         assert!(!waits.is_finished());
-        Component::load_with_permit(&engine, "good", &wasm, CallLimits::default(), &one, turn)
+        Component::load_with_permit(&engine, "good", &wasm, CallLimits::default(), &one, permit)
             .expect_err("it failed");
         assert!(waits.join().expect("the thread ends"), "the permit is released");
     });

@@ -16,7 +16,8 @@
 //!   therefore orders versions, ignores answers that arrive after the deletion, and names objects that no watch has confirmed in
 //!   time.
 //! * **Objects are trimmed.** An [`Object`] is the few fields by which objects are found, and its JSON as one text for
-//!   components. `managedFields` are dropped, and most of the `spec` of pods: see [`Retention`](crate::client::object::Retention).
+//!   components. `managedFields` are dropped, and most of the `spec` of pods: see
+//!   [`Retention`](crate::client::object::Retention).
 //! * **Indices** by the uid of an owner and by cluster return the child objects of a resource without a search through all pods.
 //! * **A relist takes no more memory.** `docs/install.md` promises some 90 MB for 5,000 workers. A reflector collects a new list
 //!   beside the old one and then swaps them, so that a relist takes twice the memory. Here, listed objects replace the stored

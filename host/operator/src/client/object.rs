@@ -104,7 +104,7 @@ fn or_default<T: DeserializeOwned + Default>(raw: Option<&RawValue>) -> T {
 
 impl Object {
     /// Extracts the fields of an object. `kind` adds `apiVersion` and `kind`, which items of lists do not have.
-    fn from_fields(mut fields: Fields, kind: Option<&ResourceKind>, keep: Retention) -> Self {
+    fn from_fields(mut fields: Fields, kind: Option<&ResourceKind>, retention: Retention) -> Self {
         let mut metadata: Fields = or_default(fields.get("metadata").map(AsRef::as_ref));
         let managed = metadata.remove("managedFields");
         let text = |name: &str| or_default::<Box<str>>(metadata.get(name).map(AsRef::as_ref));
@@ -112,7 +112,7 @@ impl Object {
         let annotations: Fields = or_default(metadata.get("annotations").map(AsRef::as_ref));
         let finalizers: Vec<String> = or_default(metadata.get("finalizers").map(AsRef::as_ref));
         let spec: SpecParts = or_default(fields.get("spec").map(AsRef::as_ref));
-        let status: StatusParts = match keep {
+        let status: StatusParts = match retention {
             Retention::Pod => or_default(fields.get("status").map(AsRef::as_ref)),
             Retention::Whole => StatusParts::default(),
         };
@@ -143,7 +143,7 @@ impl Object {
             fields.insert("kind".into(), raw(&kind.kind));
         }
         fields.insert("metadata".into(), raw(&metadata));
-        if keep == Retention::Pod && fields.contains_key("spec") {
+        if retention == Retention::Pod && fields.contains_key("spec") {
             fields.insert(
                 "spec".into(),
                 raw(&NodeName {
@@ -278,8 +278,8 @@ impl<const POD: bool> WatchObject<POD> {
 
 impl<'de, const POD: bool> Deserialize<'de> for WatchObject<POD> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let keep = if POD { Retention::Pod } else { Retention::Whole };
-        let object = Object::from_fields(Fields::deserialize(deserializer)?, None, keep);
+        let retention = if POD { Retention::Pod } else { Retention::Whole };
+        let object = Object::from_fields(Fields::deserialize(deserializer)?, None, retention);
         let meta = ObjectMeta {
             name: Some(object.name.to_string()),
             namespace: Some(object.namespace.to_string()),

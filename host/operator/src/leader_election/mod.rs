@@ -116,7 +116,7 @@ pub(crate) struct Lease {
 impl Lease {
     /// Creates the lease that the command line names. Returns `None` if it names none.
     ///
-    /// `leading` is updated when the lease is acquired, renewed, lost or released. No request is sent yet.
+    /// `leadership` is updated when the lease is acquired, renewed, lost or released. No request is sent yet.
     #[must_use]
     pub(crate) fn new(args: &LeaseArgs, client: &Client, leadership: Leadership) -> Option<Self> {
         let name = args.name.clone()?;
