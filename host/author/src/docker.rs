@@ -4,13 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use dask_operator_core::text;
-use dask_operator_sources::Credentials;
 use dask_operator_sources::oci::Image;
+use dask_operator_sources::{Credentials, SourceError};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 use serde_json::Value;
 use thiserror::Error;
-
-use crate::error::AuthorError;
 
 /// Docker Hub's name in Docker's configuration and in requests to credential helpers.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
@@ -62,6 +60,9 @@ pub enum DockerError {
         /// The image's registry.
         registry: String,
     },
+    /// Docker's configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] SourceError),
 }
 
 /// Returns the credentials for an image that `docker login` stored; [`Credentials::Anonymous`] if there are none.
@@ -69,7 +70,7 @@ pub enum DockerError {
 /// # Errors
 ///
 /// Returns an error if Docker's configuration is not valid, a credential helper fails, or the credentials are an identity token.
-pub fn stored_credentials(image: &Image) -> Result<Credentials, AuthorError> {
+pub fn stored_credentials(image: &Image) -> Result<Credentials, DockerError> {
     let Some(path) = config_path() else {
         return Ok(Credentials::Anonymous);
     };
@@ -87,7 +88,7 @@ fn config_path() -> Option<PathBuf> {
 }
 
 /// Returns the credentials for an image according to `config`, the content of Docker's configuration at `path`.
-fn credentials(path: &Path, config: &str, image: &Image) -> Result<Credentials, AuthorError> {
+fn credentials(path: &Path, config: &str, image: &Image) -> Result<Credentials, DockerError> {
     let registry = image.registry().to_owned();
     let server = match image.registry() {
         "docker.io" => DOCKER_HUB,
@@ -103,15 +104,14 @@ fn credentials(path: &Path, config: &str, image: &Image) -> Result<Credentials, 
         Ok(DockerCredential::UsernamePassword(username, password)) => {
             Ok(Credentials::Basic { username, password })
         }
-        Ok(DockerCredential::IdentityToken(_)) => Err(DockerError::IdentityToken { registry }.into()),
+        Ok(DockerCredential::IdentityToken(_)) => Err(DockerError::IdentityToken { registry }),
         Err(CredentialRetrievalError::HelperCommunicationError) => Err(DockerError::NoHelper {
             helper: helper(config, server),
             config: path.to_owned(),
             registry,
-        }
-        .into()),
+        }),
         Err(CredentialRetrievalError::MalformedHelperResponse) => {
-            Err(failed("it returned no valid credentials").into())
+            Err(failed("it returned no valid credentials"))
         }
         Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
             if !stdout.contains(NOT_FOUND) && !stderr.contains(NOT_FOUND) =>
@@ -119,7 +119,7 @@ fn credentials(path: &Path, config: &str, image: &Image) -> Result<Credentials, 
             // Helpers report their errors on standard output.
             let problem = [stdout.trim(), stderr.trim(), "without a message"];
             let problem = problem.into_iter().find(|problem| !problem.is_empty());
-            Err(failed(problem.unwrap_or_default()).into())
+            Err(failed(problem.unwrap_or_default()))
         }
         // The file may have credentials for a part of the registry, or be invalid.
         Err(_) => Ok(Credentials::from_docker_config(config, image)?.unwrap_or_default()),

@@ -63,7 +63,7 @@ impl RegistryArgs {
                 password,
             });
         }
-        stored_credentials(image)
+        Ok(stored_credentials(image)?)
     }
 
     /// Pulls a component.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::leader_election::leadership::Leadership;
@@ -72,10 +72,6 @@ impl Health {
         self.leadership.now()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
-    }
-
     /// Registers a watch with this name, of the kind with this plural in this namespace (`None` for all).
     pub(crate) fn expect_watch(&self, name: &str, plural: &str, namespace: Option<&str>) {
         let watch = Watch {
@@ -83,12 +79,12 @@ impl Health {
             begun: Instant::now(),
             synced: false,
         };
-        self.lock().watches.insert(name.to_owned(), watch);
+        self.inner.lock().watches.insert(name.to_owned(), watch);
     }
 
     /// Records that the first list of the watch with this name is complete.
     pub(crate) fn synced(&self, name: &str) {
-        if let Some(watch) = self.lock().watches.get_mut(name) {
+        if let Some(watch) = self.inner.lock().watches.get_mut(name) {
             watch.synced = true;
         }
     }
@@ -101,13 +97,13 @@ impl Health {
     /// Returns whether all first lists are complete or not waited for.
     #[must_use]
     pub(crate) fn all_synced(&self) -> bool {
-        self.lock().watches.values().all(|watch| watch.synced)
+        self.inner.lock().watches.values().all(|watch| watch.synced)
     }
 
     /// Returns whether the first lists of the watches with these names are complete or not waited for.
     #[must_use]
     pub(crate) fn are_synced(&self, names: &[String]) -> bool {
-        let watches = &self.lock().watches;
+        let watches = &self.inner.lock().watches;
         names
             .iter()
             .all(|name| watches.get(name).is_none_or(|watch| watch.synced))
@@ -115,7 +111,7 @@ impl Health {
 
     /// Records a list or watch request for this resource in this namespace (`None` for all).
     pub(crate) fn watch_begins(&self, plural: &str, namespace: Option<&str>) {
-        for watch in self.lock().watches.values_mut() {
+        for watch in self.inner.lock().watches.values_mut() {
             if watch.of.0 == plural && watch.of.1.as_deref() == namespace {
                 watch.begun = Instant::now();
             }
@@ -124,17 +120,17 @@ impl Health {
 
     /// Records that a reconcile has ended, or that reconciles start.
     pub(crate) fn reconciled(&self) {
-        self.lock().last_reconcile = Instant::now();
+        self.inner.lock().last_reconcile = Instant::now();
     }
 
     /// Records the plugins that could not be loaded.
     pub(crate) fn plugins_broken(&self, plugins: Vec<String>) {
-        self.lock().broken_plugins = plugins;
+        self.inner.lock().broken_plugins = plugins;
     }
 
     /// Records the reason why a part is not ready; `None` if it is ready.
     pub(crate) fn set_missing(&self, part: &'static str, why: Option<String>) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         match why {
             Some(why) => inner.missing.insert(part, why),
             None => inner.missing.remove(part),
@@ -145,7 +141,7 @@ impl Health {
     /// the queue.
     #[must_use]
     pub(crate) fn stuck(&self, longest_wait: Duration) -> Vec<String> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let silent = inner
             .watches
             .iter()
@@ -170,7 +166,7 @@ impl Health {
     /// Returns descriptions of the parts that are not ready; empty if the operator is ready.
     #[must_use]
     pub(crate) fn missing(&self) -> Vec<String> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let begun = inner
             .watches
             .is_empty()

@@ -22,7 +22,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::Hash;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -197,14 +197,10 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Default for WorkQueue<K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord + Tenant> WorkQueue<K> {
-    fn lock(&self) -> MutexGuard<'_, Inner<K>> {
-        self.inner.lock()
-    }
-
     /// Adds `key` with the due time `at`. An earlier due time that is already in the queue stays.
     pub(crate) fn add(&self, key: K, at: Instant, priority: Priority) {
         {
-            let mut inner = self.lock();
+            let mut inner = self.inner.lock();
             let entry = inner.entries.entry(key.clone()).or_default();
             let at = match (priority, entry.not_before) {
                 (Priority::Usual, Some(not_before)) => at.max(not_before),
@@ -250,7 +246,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> WorkQueue<K> {
 
     /// Returns a key that is due, or the due time of the next key.
     fn take_due(&self, share: usize) -> Result<K, Option<Instant>> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let next = inner.promote_due();
         inner.take(share).ok_or(next)
     }
@@ -259,7 +255,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> WorkQueue<K> {
     /// earlier than that, unless it is urgent.
     pub(crate) fn done(&self, key: K, again: Option<Instant>, failed: bool) {
         {
-            let mut inner = self.lock();
+            let mut inner = self.inner.lock();
             inner.finished(&key);
             let Some(entry) = inner.entries.get_mut(&key) else {
                 return;
@@ -289,7 +285,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> WorkQueue<K> {
     #[must_use]
     pub(crate) fn backlog(&self) -> (usize, std::time::Duration) {
         let now = Instant::now();
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let due = inner
             .entries
             .values()

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::key::ParentKey;
@@ -81,7 +81,7 @@ impl MemoryBudget {
     ///
     /// Returns an error if that demand still does not fit.
     pub(crate) fn begin(&self, key: &ParentKey) -> Result<Reservation, OverBudget> {
-        let wanted = self.lock().position(key).map(|(_, bytes)| bytes);
+        let wanted = self.0.lock().position(key).map(|(_, bytes)| bytes);
         let mut reservation = Reservation {
             budget: self.clone(),
             key: key.clone(),
@@ -94,12 +94,7 @@ impl MemoryBudget {
 
     /// Removes a waiting resource that has no demand any more.
     pub(crate) fn forget(&self, key: &ParentKey) {
-        self.lock().waiting.retain(|waiter| waiter.key != *key);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is consistent after a panic: no call in between can panic.
-        self.0.lock()
+        self.0.lock().waiting.retain(|waiter| waiter.key != *key);
     }
 }
 
@@ -166,7 +161,7 @@ impl Reservation {
     pub(crate) fn extend(&mut self, bytes: usize) -> Result<(), OverBudget> {
         let wanted = reserved(bytes);
         if wanted > self.bytes {
-            self.budget.lock().extend(&self.key, self.bytes, wanted)?;
+            self.budget.0.lock().extend(&self.key, self.bytes, wanted)?;
             self.bytes = wanted;
         }
         Ok(())
@@ -198,7 +193,7 @@ impl Reservation {
     pub(crate) fn reduce(&mut self, bytes: usize) {
         let surplus = self.bytes.saturating_sub(reserved(bytes));
         if surplus > 0 {
-            self.budget.lock().release(&self.key.namespace, surplus);
+            self.budget.0.lock().release(&self.key.namespace, surplus);
             self.bytes -= surplus;
         }
     }

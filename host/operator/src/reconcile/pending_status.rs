@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::client::object::Object;
@@ -31,13 +31,9 @@ impl PendingStatus {
 }
 
 impl PendingStatuses {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<PendingStatus>>> {
-        self.0.lock()
-    }
-
     /// Stores the status of an object with the present status `before`, or replaces a stored one.
     pub(crate) fn insert(&self, uid: &str, status: Value, before: Value) {
-        let mut pending = self.lock();
+        let mut pending = self.0.lock();
         let stored = pending.remove(uid);
         let replaces = stored.map_or(before, |stored| stored.replaces.clone());
         pending.insert(uid.into(), Arc::new(PendingStatus { status, replaces }));
@@ -45,18 +41,18 @@ impl PendingStatuses {
 
     /// Returns whether there is a status of the object.
     pub(crate) fn has(&self, uid: &str) -> bool {
-        self.lock().contains_key(uid)
+        self.0.lock().contains_key(uid)
     }
 
     /// Removes the status, because it was written or the object is gone.
     pub(crate) fn remove(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.0.lock().remove(uid);
     }
 
     /// Returns the object as if its pending status had been written. A status that has changed meanwhile takes
     /// precedence: the write succeeded after all, or another replica wrote a newer one.
     pub(crate) fn over(&self, object: Arc<Object>) -> Arc<Object> {
-        let pending = self.lock().get(&object.uid).cloned();
+        let pending = self.0.lock().get(&object.uid).cloned();
         let Some(pending) = pending else {
             return object;
         };

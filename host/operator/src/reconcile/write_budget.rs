@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::write_breaker::WriteBreaker;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -70,10 +70,6 @@ impl WriteBudget {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, WriteBreaker> {
-        self.breaker.lock()
-    }
-
     /// Counts a write if it is within both limits.
     ///
     /// # Errors
@@ -81,7 +77,7 @@ impl WriteBudget {
     /// Returns the time until the write is permitted.
     pub(super) fn admit(&self, total: &TotalLimit, write: &WriteLimit<'_>) -> Result<(), Duration> {
         let now = self.start.elapsed();
-        let mut breaker = self.lock();
+        let mut breaker = self.breaker.lock();
         let mut admitted = breaker.admit(&total.id, total.most, now);
         if admitted.is_ok() {
             admitted = breaker.admit(&write.id, write.most, now);
@@ -122,7 +118,10 @@ impl WriteBudget {
     }
 
     fn admit_alone(&self, write: &WriteLimit<'_>) -> Result<(), Duration> {
-        let admitted = self.lock().admit(&write.id, write.most, self.start.elapsed());
+        let admitted = self
+            .breaker
+            .lock()
+            .admit(&write.id, write.most, self.start.elapsed());
         self.count_withheld(write, admitted);
         admitted
     }
@@ -136,7 +135,7 @@ impl WriteBudget {
 
     /// Removes an admitted write from the counters: it failed and is not retried at once.
     pub(super) fn take_back(&self, total: &TotalLimit, write: &WriteLimit<'_>) {
-        let mut breaker = self.lock();
+        let mut breaker = self.breaker.lock();
         breaker.take_back(&write.id);
         breaker.take_back(&total.id);
     }
@@ -144,6 +143,6 @@ impl WriteBudget {
     /// Removes the counters of objects that have not been written for long.
     pub(super) fn sweep(&self) {
         let now = self.start.elapsed();
-        self.lock().sweep(now);
+        self.breaker.lock().sweep(now);
     }
 }

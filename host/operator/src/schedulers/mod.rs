@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use dask_operator_core::plan::{SchedulerQuestion, SchedulerRequest};
 use dask_operator_runtime::contract::{SchedulerFacts, SchedulerState, SchedulerWorker};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 #[cfg(test)]
@@ -155,16 +155,6 @@ struct Inner {
     budget: Mutex<AnswerBudget>,
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterKey, PolledScheduler>> {
-        self.polled.lock()
-    }
-
-    fn budget(&self) -> MutexGuard<'_, AnswerBudget> {
-        self.budget.lock()
-    }
-}
-
 impl Schedulers {
     /// Creates an empty set of schedulers. They are found in `stores` and queried through `client`. The resources to
     /// reconcile because of an answer are sent to `requeue`.
@@ -190,7 +180,7 @@ impl Schedulers {
     /// Returns the last facts of the scheduler of `cluster`, as requested by the last plan of `parent`.
     #[must_use]
     pub(crate) fn state(&self, cluster: &ClusterKey, parent: &ParentKey) -> SchedulerState {
-        let mut all = self.0.lock();
+        let mut all = self.0.polled.lock();
         let Some(scheduler) = all.get_mut(cluster) else {
             return SchedulerState::NotAsked;
         };
@@ -230,14 +220,14 @@ impl Schedulers {
         request: Option<SchedulerRequest>,
     ) {
         let Some(request) = request else {
-            if let Some(scheduler) = self.0.lock().get_mut(cluster)
+            if let Some(scheduler) = self.0.polled.lock().get_mut(cluster)
                 && scheduler.subscriptions.remove(parent).is_some()
             {
                 scheduler.wake.notify_one();
             }
             return;
         };
-        let mut all = self.0.lock();
+        let mut all = self.0.polled.lock();
         let is_new = !all.contains_key(cluster);
         let scheduler = all.entry(cluster.clone()).or_insert_with(|| PolledScheduler {
             subscriptions: HashMap::new(),
@@ -283,7 +273,7 @@ impl Schedulers {
 
     /// Removes all requests of `parent`, which was deleted.
     pub(crate) fn unsubscribe(&self, parent: &ParentKey) {
-        for scheduler in self.0.lock().values_mut() {
+        for scheduler in self.0.polled.lock().values_mut() {
             if scheduler.subscriptions.remove(parent).is_some() {
                 scheduler.wake.notify_one();
             }
@@ -292,7 +282,7 @@ impl Schedulers {
 
     /// Queries the scheduler of `cluster` soon, because one of its objects has changed. Has no effect if it is not polled.
     pub(crate) fn refresh(&self, cluster: &ClusterKey) {
-        if let Some(scheduler) = self.0.lock().get(cluster) {
+        if let Some(scheduler) = self.0.polled.lock().get(cluster) {
             scheduler.wake.notify_one();
         }
     }
@@ -300,7 +290,7 @@ impl Schedulers {
     /// Returns the number of schedulers that are polled.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().len()
+        self.0.polled.lock().len()
     }
 
     /// Updates the metrics that show the present state.

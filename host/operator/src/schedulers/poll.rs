@@ -29,11 +29,11 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
     let mut backoff = Backoff::new(MIN_PERIOD, MAX_BACKOFF);
     loop {
         let query = {
-            let mut all = inner.lock();
+            let mut all = inner.polled.lock();
             let query = all.get(&cluster).and_then(combined_query);
             if query.is_none() {
                 all.remove(&cluster);
-                inner.budget().release(&cluster);
+                inner.budget.lock().release(&cluster);
             }
             query
         };
@@ -124,7 +124,7 @@ pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, ad
         }
     };
     let all_retired = retired.len() >= addresses.len();
-    if let Some(scheduler) = inner.lock().get_mut(&cluster) {
+    if let Some(scheduler) = inner.polled.lock().get_mut(&cluster) {
         scheduler.retiring.retain(|address| !retired.contains(address));
         scheduler.retired.extend(retired);
         scheduler.version += 1;
@@ -133,7 +133,7 @@ pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, ad
     if !all_retired {
         // A plan may request the retirement of the remaining workers again, but not at once.
         tokio::time::sleep(MAX_BACKOFF / 3).await;
-        if let Some(scheduler) = inner.lock().get_mut(&cluster) {
+        if let Some(scheduler) = inner.polled.lock().get_mut(&cluster) {
             scheduler.retiring.retain(|address| !addresses.contains(address));
             scheduler.version += 1;
             scheduler.notify(&inner.requeue);
@@ -145,11 +145,11 @@ impl Inner {
     /// Stores the result of a query, and requeues the resources that have not received the current version.
     fn record(&self, cluster: &ClusterKey, result: Result<Answers, Failure>) {
         let bytes = result.as_ref().map_or(0, Answers::bytes);
-        let mut all = self.lock();
+        let mut all = self.polled.lock();
         let Some(scheduler) = all.get_mut(cluster) else {
             return;
         };
-        let fits = self.budget().reserve(cluster, bytes);
+        let fits = self.budget.lock().reserve(cluster, bytes);
         let result = result.and_then(|answers| if fits { Ok(answers) } else { Err(out_of_memory()) });
         let (result, changed) = match (result, &scheduler.last_result) {
             (Ok(answers), LastResult::Answered(before)) => {

@@ -8,6 +8,7 @@ use dask_operator_core::plan::ResourceKind;
 use dask_operator_scheduler::ErrorKind;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::MutexGuard;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;

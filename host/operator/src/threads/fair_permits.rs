@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_evaluator::logic::PluginOwner;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -147,7 +147,7 @@ impl FairPermits {
     ) -> Result<Permit, PermitError> {
         let (grant, granted) = oneshot::channel();
         {
-            let mut state = self.lock();
+            let mut state = self.0.lock();
             let account = state.accounts.get(namespace);
             let is_overdrawn = account.is_some_and(|account| account.own_usage.is_overdrawn(Instant::now()));
             if owner == PluginOwner::Tenant && is_overdrawn {
@@ -176,7 +176,7 @@ impl FairPermits {
     fn grant_free(&self) {
         let mut granted = Vec::new();
         {
-            let mut state = self.lock();
+            let mut state = self.0.lock();
             let now = Instant::now();
             while let Some(Request {
                 namespace,
@@ -200,17 +200,12 @@ impl FairPermits {
             drop(grant.send(permit));
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is consistent even after a panic: no call under the lock can panic halfway through a change.
-        self.0.lock()
-    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.permits.lock().ended(self, now);
+        self.permits.0.lock().ended(self, now);
         self.permits.grant_free();
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Shared memory limit for request bodies.
@@ -60,7 +60,7 @@ impl BodyMemory {
     /// Registers a request from this address, without any bytes.
     pub(super) fn begin(&self, address: IpAddr) -> BodyReservation {
         let evicted = Arc::new(Notify::new());
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
         let entry = Entry {
@@ -75,17 +75,13 @@ impl BodyMemory {
             evicted,
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
-    }
 }
 
 impl BodyReservation {
     /// Counts additional bytes. Returns false if the limit is reached and no other address has more bytes than this
     /// request's address would have, or if this request was evicted.
     pub(super) fn grow(&self, bytes: usize) -> bool {
-        let mut state = self.bodies.lock();
+        let mut state = self.bodies.0.lock();
         let Some(entry) = state.bodies.get(&self.number) else {
             return false;
         };
@@ -111,7 +107,7 @@ impl BodyReservation {
 
 impl Drop for BodyReservation {
     fn drop(&mut self) {
-        self.bodies.lock().remove(self.number);
+        self.bodies.0.lock().remove(self.number);
     }
 }
 

@@ -103,7 +103,7 @@ async fn outdated_due_times_are_removed() {
         queue.done(key, Some(soon(3600)), false);
         queue.add(key, Instant::now(), Priority::Usual);
     }
-    let times = queue.lock().heap.len();
+    let times = queue.inner.lock().heap.len();
     assert!(times <= 2 * 2 + SLACK, "{times} due times for 2 keys");
     assert_eq!(
         next(&queue).await.map(|(_, after)| after),
@@ -150,7 +150,7 @@ async fn the_share_of_a_tenant_is_limited() {
     }
     assert_eq!(next_of(&queue, 2).await, Some(("many/1", 0)));
     queue.done("many/1", None, false);
-    let inner = queue.lock();
+    let inner = queue.inner.lock();
     assert!(
         inner.by_tenant.is_empty() && inner.round_robin.is_empty() && inner.entries.is_empty(),
         "the queue is not empty: {inner:?}"

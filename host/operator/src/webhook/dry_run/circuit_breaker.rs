@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client::TIMEOUT;
+/// Timeout of a dry run. After it, the resource is admitted with a warning.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Number of consecutive requests with a timeout after which dry runs are skipped. A single request may be slow for reasons of
 /// its own, such as another webhook for its namespace.

@@ -1,18 +1,13 @@
 //! Requests of dry runs to the API server, with limits for their number, size and time.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::circuit_breaker::CircuitBreaker;
+use super::circuit_breaker::{CircuitBreaker, TIMEOUT};
 use super::{DryRunRequest, DryRunResponse, DryRunResult, TOO_MANY, TOO_SLOW, skip};
-
-/// Timeout of a dry run. After it, the resource is admitted with a warning.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Number of dry runs that are in flight at the same time. Others wait.
 const AT_ONCE: usize = 16;
@@ -91,6 +86,8 @@ impl DryRunClient {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kube::client::Body;
     use serde_json::json;
 
