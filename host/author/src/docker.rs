@@ -7,7 +7,7 @@ use dask_operator_core::text;
 use dask_operator_sources::oci::Image;
 use dask_operator_sources::{Credentials, SourceError};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
-use serde_json::Value;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 /// Docker Hub's name in Docker's configuration and in requests to credential helpers.
@@ -22,9 +22,10 @@ const MAX_PROBLEM: usize = 300;
 /// The credentials that `docker login` stored can't be used.
 #[derive(Debug, Error)]
 pub enum DockerError {
-    /// The credential helper does not exist or can't be started.
+    /// The credential helper does not exist, can't be started, or ends before it has read its input.
     #[error(
-        "{helper}, which {} names for {registry}, can't be run: install it, or give --username and --password-stdin",
+        "{helper}, which {} names for {registry}, can't be run, or ends at once: install it, or give --username and \
+         --password-stdin",
         config.display()
     )]
     NoHelper {
@@ -87,50 +88,98 @@ fn config_path() -> Option<PathBuf> {
     Some(folder?.join("config.json"))
 }
 
-/// Returns the credentials for an image according to `config`, the content of Docker's configuration at `path`.
+/// Returns the credentials for an image according to `config`, the content of Docker's configuration at `path`. A helper for
+/// the registry comes first, then the entries of the file, of which the most specific one applies, and then the helper for all
+/// registries.
 fn credentials(path: &Path, config: &str, image: &Image) -> Result<Credentials, DockerError> {
-    let registry = image.registry().to_owned();
-    let server = match image.registry() {
-        "docker.io" => DOCKER_HUB,
-        registry => registry,
+    let registry = image.registry();
+    let server = if registry == "docker.io" {
+        DOCKER_HUB
+    } else {
+        registry
     };
-    let failed = |problem: &str| DockerError::Helper {
-        helper: helper(config, server),
-        config: path.to_owned(),
-        registry: registry.clone(),
-        problem: text::line(problem, MAX_PROBLEM),
+    let stored = Credentials::from_docker_config(config, image);
+    let config: Value = serde_json::from_str(config).unwrap_or_default();
+    let ask = |name: &str| {
+        let helper = Helper { name, path, registry };
+        helper.credentials(server)
     };
-    match get_credential_from_reader(config.as_bytes(), server) {
-        Ok(DockerCredential::UsernamePassword(username, password)) => {
-            Ok(Credentials::Basic { username, password })
-        }
-        Ok(DockerCredential::IdentityToken(_)) => Err(DockerError::IdentityToken { registry }),
-        Err(CredentialRetrievalError::HelperCommunicationError) => Err(DockerError::NoHelper {
-            helper: helper(config, server),
-            config: path.to_owned(),
-            registry,
-        }),
-        Err(CredentialRetrievalError::MalformedHelperResponse) => {
-            Err(failed("it returned no valid credentials"))
-        }
-        Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
-            if !stdout.contains(NOT_FOUND) && !stderr.contains(NOT_FOUND) =>
-        {
-            // Helpers report their errors on standard output.
-            let problem = [stdout.trim(), stderr.trim(), "without a message"];
-            let problem = problem.into_iter().find(|problem| !problem.is_empty());
-            Err(failed(problem.unwrap_or_default()))
-        }
-        // The file may have credentials for a part of the registry, or be invalid.
-        Err(_) => Ok(Credentials::from_docker_config(config, image)?.unwrap_or_default()),
+    // An empty name means that the file has the registry's credentials.
+    let of_registry = config["credHelpers"][server].as_str();
+    if let Some(name) = of_registry.filter(|name| !name.is_empty())
+        && let Some(found) = ask(name)?
+    {
+        return Ok(found);
+    }
+    let stored = stored?;
+    let has_password =
+        |found: &Credentials| matches!(found, Credentials::Basic { password, .. } if !password.is_empty());
+    let has_token = config["auths"][server]["identitytoken"]
+        .as_str()
+        .is_some_and(|token| !token.is_empty());
+    if has_token && !stored.as_ref().is_some_and(has_password) {
+        let registry = registry.to_owned();
+        return Err(DockerError::IdentityToken { registry });
+    }
+    if let Some(stored) = stored {
+        return Ok(stored);
+    }
+    match config["credsStore"].as_str().filter(|name| !name.is_empty()) {
+        Some(name) if of_registry.is_none() => Ok(ask(name)?.unwrap_or_default()),
+        _ => Ok(Credentials::Anonymous),
     }
 }
 
-/// Returns the program of the credential helper that Docker's configuration names for a registry.
-fn helper(config: &str, server: &str) -> String {
-    let config: Value = serde_json::from_str(config).unwrap_or_default();
-    let of_registry = config["credHelpers"][server].as_str();
-    let name = of_registry.filter(|name| !name.is_empty());
-    let name = name.or_else(|| config["credsStore"].as_str()).unwrap_or_default();
-    format!("docker-credential-{name}")
+/// A credential helper that Docker's configuration names for a registry.
+struct Helper<'a> {
+    name: &'a str,
+    /// Docker's configuration file.
+    path: &'a Path,
+    registry: &'a str,
+}
+
+impl Helper<'_> {
+    /// Runs the helper, and returns its credentials for `server`; `None` if it has none.
+    fn credentials(&self, server: &str) -> Result<Option<Credentials>, DockerError> {
+        // Only the helper: the entries of the file have their own rules.
+        let config = json!({"credsStore": self.name}).to_string();
+        match get_credential_from_reader(config.as_bytes(), server) {
+            Ok(DockerCredential::UsernamePassword(username, password)) => {
+                Ok(Some(Credentials::Basic { username, password }))
+            }
+            Ok(DockerCredential::IdentityToken(_)) => Err(DockerError::IdentityToken {
+                registry: self.registry.to_owned(),
+            }),
+            Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
+                if stdout.contains(NOT_FOUND) || stderr.contains(NOT_FOUND) =>
+            {
+                Ok(None)
+            }
+            Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. }) => {
+                // Helpers report their errors on standard output.
+                let problem = [stdout.trim(), stderr.trim(), "without a message"];
+                let problem = problem.into_iter().find(|problem| !problem.is_empty());
+                Err(self.failed(problem.unwrap_or_default()))
+            }
+            Err(CredentialRetrievalError::HelperCommunicationError) => Err(DockerError::NoHelper {
+                helper: self.program(),
+                config: self.path.to_owned(),
+                registry: self.registry.to_owned(),
+            }),
+            Err(_) => Err(self.failed("it returned no valid credentials")),
+        }
+    }
+
+    fn failed(&self, problem: &str) -> DockerError {
+        DockerError::Helper {
+            helper: self.program(),
+            config: self.path.to_owned(),
+            registry: self.registry.to_owned(),
+            problem: text::line(problem, MAX_PROBLEM),
+        }
+    }
+
+    fn program(&self) -> String {
+        format!("docker-credential-{}", self.name)
+    }
 }

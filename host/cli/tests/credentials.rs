@@ -120,7 +120,10 @@ fn credentials_of_docker_login_are_used() -> io::Result<()> {
     thread::spawn(move || serve(&listener, &sender));
     let pull = |config: &str| pull(folder.path(), &registry, config, &received);
 
-    let inline = STANDARD.encode("stored:in the file");
+    let (inline, all) = (
+        STANDARD.encode("stored:in the file"),
+        STANDARD.encode("all:of the registry"),
+    );
     let of_helper = format!("me:get {registry}");
     let sent = [
         (
@@ -143,7 +146,24 @@ fn credentials_of_docker_login_are_used() -> io::Result<()> {
             format!(r#"{{"credsStore": "empty", "auths": {{"REGISTRY": {{"auth": "{inline}"}}}}}}"#),
             "stored:in the file",
         ),
-        // Docker does not write an entry for a part of a registry.
+        // The entries of the file come before the helper for all registries, and the most specific one applies. Docker does
+        // not write entries for a part of a registry, but other programs do.
+        (
+            format!(
+                r#"{{"credsStore": "works", "auths": {{"REGISTRY": {{"auth": "{all}"}}, "REGISTRY/team": {{"auth": "{inline}"}}}}}}"#
+            ),
+            "stored:in the file",
+        ),
+        (
+            format!(
+                r#"{{"auths": {{"https://REGISTRY/other": {{"auth": "{all}"}}, "REGISTRY": {{"auth": "{inline}"}}}}}}"#
+            ),
+            "stored:in the file",
+        ),
+        (
+            format!(r#"{{"credsStore": "", "auths": {{"REGISTRY": {{"auth": "{inline}"}}}}}}"#),
+            "stored:in the file",
+        ),
         (
             format!(r#"{{"credsStore": "empty", "auths": {{"REGISTRY/team": {{"auth": "{inline}"}}}}}}"#),
             "stored:in the file",
@@ -163,6 +183,19 @@ fn credentials_of_docker_login_are_used() -> io::Result<()> {
             r#"{"credsStore": "empty"}"#,
             "REGISTRY requires authentication: log in with `docker login REGISTRY`",
         ),
+        // These credentials are for another part of the registry.
+        (
+            r#"{"auths": {"https://REGISTRY/other": {"auth": "YTpi"}}}"#,
+            "REGISTRY requires authentication: log in with `docker login REGISTRY`",
+        ),
+        (
+            r#"{"credsStore": ""}"#,
+            "REGISTRY requires authentication: log in with `docker login REGISTRY`",
+        ),
+        (
+            r#"{"credHelpers": {"REGISTRY": ""}, "credsStore": "works"}"#,
+            "REGISTRY requires authentication: log in with `docker login REGISTRY`",
+        ),
         (
             r#"{"credsStore": "locked"}"#,
             "docker-credential-locked, which FOLDER/config.json names for REGISTRY, failed (the keychain is locked): \
@@ -175,8 +208,8 @@ fn credentials_of_docker_login_are_used() -> io::Result<()> {
         ),
         (
             r#"{"credHelpers": {"REGISTRY": "missing"}}"#,
-            "docker-credential-missing, which FOLDER/config.json names for REGISTRY, can't be run: install it, or give \
-             --username and --password-stdin",
+            "docker-credential-missing, which FOLDER/config.json names for REGISTRY, can't be run, or ends at once: \
+             install it, or give --username and --password-stdin",
         ),
         (
             r#"{"credsStore": "token"}"#,

@@ -17,12 +17,12 @@ pub fn to_text<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
         field => format!("{field}: {}", finding.message),
     };
     let mut findings = findings.into_iter();
-    let mut to_text: Vec<String> = findings.by_ref().take(MAX_LISTED).map(sentence).collect();
+    let mut sentences: Vec<String> = findings.by_ref().take(MAX_LISTED).map(sentence).collect();
     match findings.count() {
         0 => {}
-        more => to_text.push(format!("and {more} more")),
+        more => sentences.push(format!("and {more} more")),
     }
-    to_text.join("; ")
+    sentences.join("; ")
 }
 
 /// Turns mistakes into errors if `strict` is true, which the administrator sets.

@@ -12,6 +12,11 @@ const TEMPORARY_PREFIX: &str = ".writing-";
 /// Age at which such a file is regarded as left over by a killed process.
 const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(3600);
 
+/// Returns whether a file with this name is being written, or was left over by an interrupted write.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX)
+}
+
 /// Writes a file atomically, with these permissions (`0o600`).
 ///
 /// # Errors
@@ -45,7 +50,7 @@ pub(crate) fn keep(folder: &Path, end: &str, most: usize, bytes: u64) -> io::Res
                 continue;
             };
             files.push((metadata.modified()?, entry.path(), metadata.len()));
-        } else if name.starts_with(TEMPORARY_PREFIX)
+        } else if is_temporary(&name)
             && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
             && modified.elapsed().is_ok_and(|age| age > TEMPORARY_MAX_AGE)
         {

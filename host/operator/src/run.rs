@@ -147,7 +147,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let queues = controller.clone();
     let parts = Parts {
         client: client.clone(),
-        writer: writer.clone(),
+        // Statuses of plugins do not wait for the writes of reconciles.
+        writer: Writer::new(client.clone(), 1).only_while(leadership.clone()),
         events: events.clone(),
         plugins: plugins.clone(),
         engine,

@@ -152,7 +152,7 @@ impl Artefacts {
                     bytes: metadata.len(),
                     path,
                 }),
-                Some("tmp") if is_stale() => remove(&path)?,
+                Some("tmp" | "probe") if is_stale() => remove(&path)?,
                 // Checksum of an artefact that was removed.
                 Some("sha256") if is_stale() && !path.with_extension("cwasm").exists() => remove(&path)?,
                 _ => {}

@@ -34,11 +34,11 @@ impl Quantity {
     /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// The smallest amount, which is negative.
-    pub const MIN: Self = Self(-i128::MAX);
+    /// The smallest amount, a negative whole number.
+    pub const MIN: Self = Self(-Self::MAX.0);
 
-    /// The largest amount.
-    pub const MAX: Self = Self(i128::MAX);
+    /// The largest amount, a whole number.
+    pub const MAX: Self = Self(i128::MAX / UNITS * UNITS);
 
     /// Returns the quantity of a whole number.
     #[must_use]

@@ -72,21 +72,6 @@ impl LoadReason {
         matches!(self, Self::Component(LoadErrorReason::Failure(reason)) if reason.may_be_of_load())
     }
 
-    /// Returns whether the source provided no usable bytes, so that no component was tried.
-    fn is_of_source(self) -> bool {
-        match self {
-            // These are about the spec, whatever the source contains.
-            Self::Source(SourceReason::SourceNotAllowed | SourceReason::InvalidReference) => false,
-            Self::Source(_) | Self::SecretUnusable | Self::ConfigMapUnusable | Self::Unreadable => true,
-            _ => false,
-        }
-    }
-
-    /// Returns whether the reason says nothing about the component, because the cause may lie elsewhere.
-    pub(super) fn leaves_open(self) -> bool {
-        self.is_of_source() || self.may_be_of_load() || self == Self::NamespacesUnknown
-    }
-
     /// Returns whether the version that was active before this process started must not be used either: an administrator has
     /// forbidden it, or its scope is not known any more.
     pub(super) fn forbids(self) -> bool {
@@ -128,6 +113,8 @@ pub(crate) struct LoadFailure {
     pub(crate) message: String,
     /// Digest of the component that was tried and failed; `None` if the failure is about something else.
     pub(crate) tried: Option<String>,
+    /// True if no component was tried, because the source provided no usable bytes.
+    pub(crate) is_of_source: bool,
     /// True if nothing was tried, because the same trial failed a while ago.
     pub(crate) is_repetition: bool,
 }
@@ -139,8 +126,22 @@ impl LoadFailure {
             reason: reason.into(),
             message: message.into(),
             tried: None,
+            is_of_source: false,
             is_repetition: false,
         }
+    }
+
+    /// Marks the failure as one of the source.
+    pub(super) fn of_source(self) -> Self {
+        Self {
+            is_of_source: true,
+            ..self
+        }
+    }
+
+    /// Returns whether the failure says nothing about the component, because the cause may lie elsewhere.
+    pub(super) fn leaves_open(&self) -> bool {
+        self.is_of_source || self.reason.may_be_of_load() || self.reason == LoadReason::NamespacesUnknown
     }
 
     /// Marks the failure as one of the component with this digest, which was tried.

@@ -193,7 +193,7 @@ mod tests {
         assert!(!startup.all_listed());
         startup.mark_listed(b);
         assert!(startup.all_listed() && startup.unlisted_reason().is_none());
-        // A scope that was listed once is not startup, even if the permission to list it is revoked.
+        // A scope that was listed once is not awaited, even if the permission to list it is revoked.
         assert!(!startup.set_unlisted_reason(b, "no right".to_owned()));
     }
 }

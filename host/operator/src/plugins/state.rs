@@ -214,7 +214,7 @@ impl PluginState {
         self.untried &= outcome
             .failure
             .as_ref()
-            .is_some_and(|failure| failure.reason.leaves_open())
+            .is_some_and(|failure| failure.leaves_open())
             && outcome.loaded.is_none();
         let worked = outcome.failure.is_none();
         let is_exchanged = outcome.loaded.is_some();

@@ -98,7 +98,8 @@ impl LoadContext {
             };
             return self.prepare(request, resource.clone(), fetched).await.map(Some);
         }
-        let fetched = fetch::fetch(&self.sources, &self.client, resource).await?;
+        let fetched = fetch::fetch(&self.sources, &self.client, resource).await;
+        let fetched = fetched.map_err(LoadFailure::of_source)?;
         let digest = &fetched.digest;
         if request.rolled_back.as_ref() == Some(digest) {
             return Err(LoadFailure::new(

@@ -69,7 +69,8 @@ impl CrashRecords {
         records
     }
 
-    /// Records a crash for each trial that did not end, and removes its record.
+    /// Records a crash for each trial that did not end, and removes its record. Also removes files that were left over by
+    /// interrupted writes.
     fn read_leftovers(&self) -> io::Result<()> {
         let Some(folder) = self.0.as_ref().filter(|folder| folder.exists()) else {
             return Ok(());
@@ -82,6 +83,10 @@ impl CrashRecords {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
+            if newest::is_temporary(&name) {
+                fs::remove_file(&path)?;
+                continue;
+            }
             let mut parts = name.split('.');
             match (parts.next(), parts.next(), parts.next(), parts.next()) {
                 (Some(digits), Some(uid), Some(TRYING), None) => {
@@ -147,7 +152,7 @@ impl CrashRecords {
         match made {
             Ok(()) => Some(TrialRecord { trying, suspicion }),
             Err(error) => {
-                warn!(plugin = %resource.id, "can't mark the component; if its trial ends the operator, it is tried again at the next start: {error}");
+                warn!(plugin = %resource.id, "can't record the trial of the component; if it ends the operator, it is tried again at the next start: {error}");
                 None
             }
         }

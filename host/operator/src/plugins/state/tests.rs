@@ -342,7 +342,7 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
         let policy = state.entry().and_then(|entry| entry.policy)?;
         policy.err().map(|error| error.message)
     };
-    let unreachable = || LoadFailure::new(SourceReason::RegistryUnreachable, "no answer");
+    let unreachable = || LoadFailure::new(SourceReason::RegistryUnreachable, "no answer").of_source();
     let status = |state: &PluginState| {
         status::desired(&state.resource, None, None, state.failure(), state.is_unknown())
     };
@@ -416,7 +416,7 @@ async fn a_rollback_survives_an_unreachable_source_at_a_start() {
     }))
     .unwrap_or_else(|error| panic!("{error}"));
     assert!(state.begin().is_some());
-    let failure = LoadFailure::new(SourceReason::RegistryUnreachable, "no answer");
+    let failure = LoadFailure::new(SourceReason::RegistryUnreachable, "no answer").of_source();
     state.load_finished(outcome(None, Some(failure)));
     assert!(state.blocks_untried() && !state.is_unknown());
     let mut resource = state.resource.clone();

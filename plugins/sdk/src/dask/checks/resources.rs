@@ -203,6 +203,7 @@ mod tests {
             (json!({"limits": {"cpu": "500M"}}), vec!["mistake r.limits.cpu"]),
             (json!({"requests": {"cpu": 4000}}), vec!["mistake r.requests.cpu"]),
             (json!({"limits": {"cpu": 4000}, "requests": {"cpu": 1}}), vec![]),
+            (json!({"limits": {"nvidia.com/gpu": "1e99"}}), vec![]),
             (
                 json!({"limits": {"memory": "1e99999"}, "requests": {"memory": "1e-99"}}),
                 vec![],
