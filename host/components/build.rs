@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dask_operator_plugin_build::{Build, Component};
+use dask_operator_plugin_build::{Build, BuiltComponent};
 use sha2::{Digest as _, Sha256};
 
 /// Names of the default components. Each is the folder below `plugins/`, the stem of the embedded files, and the name of
@@ -71,7 +71,7 @@ fn target_dir(out: &Path) -> PathBuf {
 }
 
 /// Writes the bytes of a component and their SHA-256 to `path`, with the extensions `wasm` and `sha256`.
-fn embed(path: &Path, component: &Component) -> Result<(), String> {
+fn embed(path: &Path, component: &BuiltComponent) -> Result<(), String> {
     for source in &component.sources {
         println!("cargo::rerun-if-changed={}", source.display());
     }

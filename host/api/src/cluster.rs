@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, Worker};
+use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, WorkerSpec};
 
 /// Desired state of the cluster.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
@@ -90,9 +90,9 @@ pub struct DaskClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler_update: Option<SchedulerUpdate>,
     /// The scheduler, and the Service in front of it.
-    pub scheduler: Scheduler,
+    pub scheduler: SchedulerSpec,
     /// The workers of the default group, the DaskWorkerGroup `<name>-default`.
-    pub worker: Worker,
+    pub worker: WorkerSpec,
 }
 
 /// Replacement of the scheduler after a change of its pod spec or metadata. A new scheduler does not know the tasks and
@@ -108,7 +108,7 @@ pub enum SchedulerUpdate {
 
 /// The Dask scheduler of a cluster, and the Service in front of it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Scheduler {
+pub struct SchedulerSpec {
     /// Labels and annotations for the scheduler's pod and Service, over those of the DaskCluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<EmbeddedMetadata>,

@@ -26,7 +26,7 @@ mod settings;
 mod worker_group;
 
 pub use autoscaler::{DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, Scaling};
-pub use cluster::{DaskCluster, DaskClusterSpec, DaskClusterStatus, Scheduler, SchedulerUpdate};
+pub use cluster::{DaskCluster, DaskClusterSpec, DaskClusterStatus, SchedulerSpec, SchedulerUpdate};
 pub use condition::Condition;
 pub use crds::{CrdError, CrdFile, crd_files, crds};
 pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, DeletionPolicy, JobCluster, JobRunner};
@@ -40,7 +40,7 @@ pub use plugin::{
 pub use settings::PluginSettings;
 pub use worker_group::{
     DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, ScaleDown, UpdateStrategy, UpdateType,
-    Worker,
+    WorkerSpec,
 };
 
 /// The API group of all Dask resources.

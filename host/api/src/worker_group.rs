@@ -67,13 +67,13 @@ pub struct DaskWorkerGroupSpec {
     #[x_kube(validation = crate::crds::immutable_rule("make another DaskWorkerGroup for the other cluster"))]
     pub cluster: String,
     /// The workers.
-    pub worker: Worker,
+    pub worker: WorkerSpec,
 }
 
 /// Workers of one kind.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Worker {
+pub struct WorkerSpec {
     /// Desired number of workers. Defaults to 1.
     #[serde(default = "one")]
     #[schemars(range(min = 0))]

@@ -20,7 +20,7 @@ pub enum AuthorError {
     Scaffold(#[from] ScaffoldError),
     /// The component was not built.
     #[error(transparent)]
-    Build(#[from] plugin_build::Error),
+    Build(#[from] plugin_build::BuildError),
     /// The component cannot be loaded.
     #[error(transparent)]
     Load(#[from] Box<LoadError>),

@@ -122,7 +122,7 @@ impl ConditionStatus {
 
 /// A condition, before the host adds `lastTransitionTime` and `observedGeneration`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
+pub struct DesiredCondition {
     /// Type of the condition, in CamelCase.
     pub type_: String,
     /// Status of the condition.
@@ -207,7 +207,7 @@ pub struct Plan {
     /// The parent's status without conditions, as a JSON object.
     pub status: String,
     /// The parent's conditions.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<DesiredCondition>,
     /// Events to create about the parent.
     pub events: Vec<Event>,
     /// The owner to set on the parent; `None` leaves its owners unchanged.

@@ -4,14 +4,19 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::plan::Condition;
+use crate::plan::DesiredCondition;
 
 /// Returns the status to write: `status` with `conditions`, each with its `lastTransitionTime` and `observedGeneration`.
 ///
 /// `observed` is the whole parent. The `lastTransitionTime` of a condition is `now` (RFC 3339) if its status differs from
 /// the observed one, else the observed time. Fields that are null are left out, and so is an empty list of conditions.
 #[must_use]
-pub fn desired(status: &Map<String, Value>, conditions: &[Condition], observed: &Value, now: &str) -> Value {
+pub fn desired(
+    status: &Map<String, Value>,
+    conditions: &[DesiredCondition],
+    observed: &Value,
+    now: &str,
+) -> Value {
     let mut status = status.clone();
     status.retain(|_, value| !value.is_null());
     let generation = &observed["metadata"]["generation"];
@@ -45,7 +50,12 @@ fn transition_times(conditions: &[Value]) -> TransitionTimes<'_> {
 }
 
 /// Returns a condition as JSON, with its `lastTransitionTime` and, if `generation` is a number, its `observedGeneration`.
-fn to_json(condition: &Condition, before: &TransitionTimes<'_>, generation: &Value, now: &str) -> Value {
+fn to_json(
+    condition: &DesiredCondition,
+    before: &TransitionTimes<'_>,
+    generation: &Value,
+    now: &str,
+) -> Value {
     let since = before.get(&(condition.type_.as_str(), condition.status.as_str()));
     let since = since.copied().flatten().unwrap_or(now);
     let mut value = json!({
@@ -65,7 +75,7 @@ fn to_json(condition: &Condition, before: &TransitionTimes<'_>, generation: &Val
 ///
 /// This is the status to write if there is no plan: everything else stays as it is.
 #[must_use]
-pub fn with_condition(observed: &Value, host: &[&str], condition: &Condition, now: &str) -> Value {
+pub fn with_condition(observed: &Value, host: &[&str], condition: &DesiredCondition, now: &str) -> Value {
     let mut status = observed["status"].as_object().cloned().unwrap_or_default();
     let before = status
         .remove("conditions")
@@ -148,8 +158,8 @@ mod tests {
     use super::*;
     use crate::plan::ConditionStatus;
 
-    fn condition(type_: &str, status: ConditionStatus, reason: &str) -> Condition {
-        Condition {
+    fn condition(type_: &str, status: ConditionStatus, reason: &str) -> DesiredCondition {
+        DesiredCondition {
             type_: type_.into(),
             status,
             reason: reason.into(),

@@ -78,8 +78,8 @@ fn child(child: contract::DesiredChild) -> plan::DesiredChild {
 
 /// Converts a condition into the gate's type.
 #[must_use]
-pub fn condition(condition: contract::Condition) -> plan::Condition {
-    plan::Condition {
+pub fn condition(condition: contract::Condition) -> plan::DesiredCondition {
+    plan::DesiredCondition {
         type_: condition.type_,
         status: match condition.status {
             contract::ConditionStatus::True => plan::ConditionStatus::True,

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use dask_operator_plugin::dask::command;
-use dask_operator_plugin::dask::main_container::{self, Role};
+use dask_operator_plugin::dask::main_container;
+use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::Demand;

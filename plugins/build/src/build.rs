@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::compiler::{Compiler, CompilerNotFound};
-use crate::component::{self, Component, ComponentError, TARGET};
+use crate::component::{self, BuiltComponent, ComponentError, TARGET};
 
 /// Cargo profile of components, as `--config` arguments: optimised for speed, but small because the operator compiles
 /// each component when it loads it. Function names are preserved, so that a trap reports the function.
@@ -20,7 +20,7 @@ const PROFILE: [&str; 5] = [
 
 /// An error that prevented a build.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum BuildError {
     /// This machine has no compiler for WebAssembly.
     #[error(transparent)]
     CompilerNotFound(#[from] CompilerNotFound),
@@ -122,7 +122,7 @@ impl Build {
     ///
     /// Returns an error if there is no plugin or no compiler for WebAssembly, if a crate does not compile or makes no
     /// component that the operator would load, or if a file can't be read or written.
-    pub fn run(&self) -> Result<Vec<Component>, Error> {
+    pub fn run(&self) -> Result<Vec<BuiltComponent>, BuildError> {
         let folders = self
             .plugins
             .iter()
@@ -135,8 +135,8 @@ impl Build {
             .collect()
     }
 
-    fn compile(&self, folders: &[PathBuf]) -> Result<Vec<Artifact>, Error> {
-        let first = folders.first().ok_or(Error::Nothing)?;
+    fn compile(&self, folders: &[PathBuf]) -> Result<Vec<Artifact>, BuildError> {
+        let first = folders.first().ok_or(BuildError::Nothing)?;
         let target_dir = self.target_dir()?;
         let compiler = Compiler::find()?;
         let packages = packages(&compiler, folders)?;
@@ -157,18 +157,18 @@ impl Build {
         }
         // Run in the folder of the workspace, so that cargo reads the configuration of that workspace.
         cargo.current_dir(first);
-        Ok(artifacts(&run(&mut cargo, Error::Compile)?))
+        Ok(artifacts(&run(&mut cargo, BuildError::Compile)?))
     }
 
     /// Returns the absolute path of the target directory, because cargo runs in another folder.
-    fn target_dir(&self) -> Result<PathBuf, Error> {
-        std::path::absolute(&self.target_dir).map_err(|source| Error::File {
+    fn target_dir(&self) -> Result<PathBuf, BuildError> {
+        std::path::absolute(&self.target_dir).map_err(|source| BuildError::File {
             path: self.target_dir.clone(),
             source,
         })
     }
 
-    fn component(&self, folder: &Path, artifacts: &[Artifact]) -> Result<Component, Error> {
+    fn component(&self, folder: &Path, artifacts: &[Artifact]) -> Result<BuiltComponent, BuildError> {
         let manifest = folder.join("Cargo.toml");
         let artifact = artifacts
             .iter()
@@ -180,9 +180,9 @@ impl Build {
         }) = artifact
         else {
             let package = folder.display().to_string();
-            return Err(Error::NoModule { package });
+            return Err(BuildError::NoModule { package });
         };
-        let failed = |source| Error::Component {
+        let failed = |source| BuildError::Component {
             package: package.clone(),
             source,
         };
@@ -190,14 +190,14 @@ impl Build {
         let bytes = component::encode(&read(module)?).map_err(failed)?;
         let interfaces = component::fit(&bytes).map_err(failed)?;
         if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
-            std::fs::write(&path, &bytes).map_err(|source| Error::File {
+            std::fs::write(&path, &bytes).map_err(|source| BuildError::File {
                 path: path.clone(),
                 source,
             })?;
         }
         let sources = sources(folder, module);
         let (imports, exports) = (interfaces.imports, interfaces.exports);
-        Ok(Component {
+        Ok(BuiltComponent {
             package: package.clone(),
             path,
             bytes,
@@ -209,9 +209,9 @@ impl Build {
 }
 
 /// Runs cargo and returns its standard output. Its standard error is inherited. Returns `failed` if cargo fails.
-fn run(cargo: &mut Command, failed: Error) -> Result<Vec<u8>, Error> {
+fn run(cargo: &mut Command, failed: BuildError) -> Result<Vec<u8>, BuildError> {
     cargo.stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = cargo.output().map_err(|source| Error::Start {
+    let output = cargo.output().map_err(|source| BuildError::Start {
         program: cargo.get_program().into(),
         source,
     })?;
@@ -223,13 +223,13 @@ fn run(cargo: &mut Command, failed: Error) -> Result<Vec<u8>, Error> {
 }
 
 /// Returns cargo's package ids of the crates in these folders of one workspace.
-fn packages(compiler: &Compiler, folders: &[PathBuf]) -> Result<Vec<String>, Error> {
-    let first = folders.first().ok_or(Error::Nothing)?;
+fn packages(compiler: &Compiler, folders: &[PathBuf]) -> Result<Vec<String>, BuildError> {
+    let first = folders.first().ok_or(BuildError::Nothing)?;
     let mut cargo = compiler.cargo();
     cargo
         .args(["metadata", "--no-deps", "--format-version=1"])
         .current_dir(first);
-    let metadata = run(&mut cargo, Error::NoCrate(first.clone()))?;
+    let metadata = run(&mut cargo, BuildError::NoCrate(first.clone()))?;
     let metadata: Value = serde_json::from_slice(&metadata).unwrap_or_default();
     let id = |folder: &PathBuf| {
         let manifest = folder.join("Cargo.toml");
@@ -237,7 +237,7 @@ fn packages(compiler: &Compiler, folders: &[PathBuf]) -> Result<Vec<String>, Err
         let package =
             packages.find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
         let id = package.and_then(|package| package["id"].as_str());
-        id.map(str::to_owned).ok_or_else(|| Error::Elsewhere {
+        id.map(str::to_owned).ok_or_else(|| BuildError::Elsewhere {
             plugin: folder.clone(),
             first: first.clone(),
         })
@@ -246,8 +246,8 @@ fn packages(compiler: &Compiler, folders: &[PathBuf]) -> Result<Vec<String>, Err
 }
 
 /// Returns the absolute folder of a crate.
-fn crate_folder(folder: &Path) -> Result<PathBuf, Error> {
-    let no_crate = || Error::NoCrate(folder.to_path_buf());
+fn crate_folder(folder: &Path) -> Result<PathBuf, BuildError> {
+    let no_crate = || BuildError::NoCrate(folder.to_path_buf());
     let folder = folder.canonicalize().map_err(|_| no_crate())?;
     if folder.join("Cargo.toml").is_file() {
         Ok(folder)
@@ -256,8 +256,8 @@ fn crate_folder(folder: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::File {
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|source| BuildError::File {
         path: path.to_path_buf(),
         source,
     })

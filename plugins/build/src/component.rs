@@ -10,7 +10,7 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// A component that is ready to be loaded.
 #[derive(Debug, Clone)]
-pub struct Component {
+pub struct BuiltComponent {
     /// The crate's package name.
     pub package: String,
     /// The file that it was written to.

@@ -11,7 +11,7 @@
 //! ```no_run
 //! let components = dask_operator_plugin_build::Build::new("/tmp/wasm").plugin("plugins/cluster").run()?;
 //! println!("{} bytes", components[0].bytes.len());
-//! # Ok::<(), dask_operator_plugin_build::Error>(())
+//! # Ok::<(), dask_operator_plugin_build::BuildError>(())
 //! ```
 
 mod build;
@@ -19,6 +19,6 @@ mod compiler;
 mod component;
 mod environment;
 
-pub use build::{Build, Error};
+pub use build::{Build, BuildError};
 pub use compiler::{Compiler, CompilerNotFound, Std};
-pub use component::{Component, ComponentError, Interfaces, TARGET, interfaces};
+pub use component::{BuiltComponent, ComponentError, Interfaces, TARGET, interfaces};

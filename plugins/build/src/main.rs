@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use dask_operator_plugin_build::{Build, Component};
+use dask_operator_plugin_build::{Build, BuiltComponent};
 
 /// The default output folder.
 const OUT: &str = "target/plugins";
@@ -47,7 +47,7 @@ fn build(arguments: impl Iterator<Item = OsString>) -> Option<Build> {
 }
 
 #[allow(clippy::print_stdout, reason = "the output of a command-line tool")]
-fn print(component: &Component) {
+fn print(component: &BuiltComponent) {
     let kilobytes = component.bytes.len().div_ceil(1000);
     println!(
         "{} ({kilobytes} kB) exports {}",

@@ -6,8 +6,9 @@
 //! workers is known, no query is made.
 
 use dask_operator_plugin::dask::address;
-use dask_operator_plugin::dask::main_container::{self, Role};
+use dask_operator_plugin::dask::main_container;
 use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::dask::{fields, scheduler, time};
 use dask_operator_plugin::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The scheduler history in the status: the last observed scheduler, and the number of restarts.
 
-use dask_operator_plugin::dask::backoff::Backoff;
+use dask_operator_plugin::dask::backoff::PodBackoff;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::prelude::*;
 
@@ -17,7 +17,7 @@ pub(crate) struct SchedulerHistory {
     /// Number of container restarts of the last observed scheduler.
     pub(crate) container_restarts: u64,
     /// Back-off for schedulers that ended soon after their start. `None` without such schedulers.
-    pub(crate) backoff: Option<Backoff>,
+    pub(crate) backoff: Option<PodBackoff>,
     /// Event for a restart that the status does not contain yet.
     pub(crate) event: Option<Event>,
 }
@@ -40,7 +40,7 @@ impl SchedulerHistory {
         // A scheduler that is being deleted and was not seen before was stopped on purpose.
         let present = present.filter(|present| !present.terminating || present.uid == seen);
         // The end of this scheduler was already reported when it happened.
-        let is_reported = Backoff::after(status, [], 0).is_some_and(|(backoff, _)| backoff.is_of(seen));
+        let is_reported = PodBackoff::after(status, [], 0).is_some_and(|(backoff, _)| backoff.is_of(seen));
         let (mut replaced, mut restarted) = (false, None);
         match present {
             Some(present) if present.uid == seen => {

@@ -1,6 +1,6 @@
 //! The scheduler: at most one exists at a time, and a lost one is replaced and reported.
 
-use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
+use dask_operator_plugin::dask::backoff::{EarlyEnd, PodBackoff};
 use dask_operator_plugin::dask::metadata::{ANNOTATION_TEMPLATE_HASH, Metadata};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::resource::Resource;
@@ -32,7 +32,7 @@ pub(crate) struct Scheduler {
     /// The result of the comparison with the cluster's spec.
     pub(crate) update: Update,
     /// Back-off for schedulers that ended soon after their start. `None` without such schedulers.
-    pub(crate) backoff: Option<Backoff>,
+    pub(crate) backoff: Option<PodBackoff>,
     /// Time of the next reconcile, for changes that only time brings.
     pub(crate) requeue_at: Option<Timestamp>,
     /// Event for an early end or a stuck deletion that was not reported yet.
@@ -83,7 +83,7 @@ impl Scheduler {
         }
         let Some(observed) = observed else {
             scheduler.backoff =
-                Backoff::after(cluster.status, [], observation.now).map(|(backoff, _)| backoff);
+                PodBackoff::after(cluster.status, [], observation.now).map(|(backoff, _)| backoff);
             scheduler.child = Some(template.scheduler(name, settings));
             return Ok(scheduler);
         };
@@ -119,7 +119,7 @@ impl Scheduler {
             .annotation(ANNOTATION_TEMPLATE_HASH)
             .is_none_or(|hash| hash == template.hash);
         let early = EarlyEnd::of(&pod).filter(|_| is_present && !pod.terminating);
-        let (backoff, is_news) = Backoff::after(status, &early, now).unzip();
+        let (backoff, is_news) = PodBackoff::after(status, &early, now).unzip();
         let rests_until = backoff
             .as_ref()
             .filter(|_| early.is_some())

@@ -3,7 +3,7 @@
 //! Starts are counted by the UID of the runner pod and the restarts of its containers. A repeated plan, for example after
 //! a crash of the operator, therefore gives the same count.
 
-use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
+use dask_operator_plugin::dask::backoff::{EarlyEnd, PodBackoff};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::prelude::*;
 
@@ -23,7 +23,7 @@ pub(crate) struct Attempts {
     /// Number of the attempt whose cluster was deleted because it was idle. 0 if there is none.
     idle: u64,
     /// Back-off for runners that failed soon after their start. `None` without such runners.
-    backoff: Option<Backoff>,
+    backoff: Option<PodBackoff>,
 }
 
 /// The state of the runner pod.
@@ -72,7 +72,7 @@ impl Attempts {
             by_runner: number("ofRunner"),
             reported: number("told"),
             idle: number("idle"),
-            backoff: Backoff::of(&status["attempts"]),
+            backoff: PodBackoff::of(&status["attempts"]),
         })
     }
 
@@ -138,7 +138,7 @@ impl Attempts {
     /// Records the failure of the present attempt's runner.
     pub(crate) fn record_failure(&mut self, status: &Value, pod: &Pod, now: Timestamp) {
         let early = EarlyEnd::of(pod);
-        self.backoff = Backoff::after(&status["attempts"], &early, now).map(|(backoff, _)| backoff);
+        self.backoff = PodBackoff::after(&status["attempts"], &early, now).map(|(backoff, _)| backoff);
     }
 
     /// Returns the end of the back-off and the cause of the last failure. `None` if the next attempt may start now.

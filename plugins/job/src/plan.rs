@@ -3,9 +3,10 @@
 //! Irreversible deletions (at the end of a job, at its suspension, of an idle cluster) are written to the status first. The
 //! next plan sees the status and deletes the objects. Therefore nothing is lost if the operator restarts in between.
 
-use dask_operator_plugin::dask::main_container::{self, Role};
+use dask_operator_plugin::dask::main_container;
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::dask::{fields, kinds, names, time};
 use dask_operator_plugin::prelude::*;
 

@@ -2,10 +2,10 @@
 
 use dask_operator_plugin::dask::checks::Checks;
 use dask_operator_plugin::dask::fields;
-use dask_operator_plugin::dask::main_container::Role;
 use dask_operator_plugin::dask::metadata::{Ignored, Metadata};
 use dask_operator_plugin::dask::names;
 use dask_operator_plugin::dask::resource;
+use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::prelude::*;
 
 use crate::stage::Stage;

@@ -2,7 +2,7 @@
 
 use dask_operator_plugin::dask::metadata::ANNOTATION_RESTARTED_AT;
 use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
+use dask_operator_plugin::dask::update::{self, ScaleDownMode, Strategy};
 use dask_operator_plugin::dask::{fields, hash, time};
 use dask_operator_plugin::prelude::*;
 
@@ -43,7 +43,7 @@ impl Desired {
         now: Timestamp,
     ) -> Self {
         let worker = &group.spec[fields::worker_group::WORKER];
-        let scale_down = ScaleDown::of(worker);
+        let scale_down = ScaleDownMode::of(worker);
         let outage = Outage::of(group, scale_down, scheduler, now);
         let replicas = resource::replicas(worker) as usize;
         let restarts = [group, cluster].map(|resource| {
@@ -56,7 +56,7 @@ impl Desired {
             outage,
             ignores_scheduler: outage.is_some_and(|outage| outage.ends() <= now),
             drain_timeout: update::drain_timeout(worker),
-            moves_results: scale_down == ScaleDown::Drain,
+            moves_results: scale_down == ScaleDownMode::Drain,
             strategy: Strategy::of(worker, replicas),
             template_hash: template_hash(group),
             restarted_at: restarts().filter(|time| *time <= now).max(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
+use dask_operator_plugin::dask::backoff::{EarlyEnd, PodBackoff};
 use dask_operator_plugin::dask::metadata::{
     ANNOTATION_RESTARTED_AT, ANNOTATION_RETIRING_SINCE, ANNOTATION_TEMPLATE_HASH, Metadata,
 };
@@ -105,7 +105,7 @@ pub(crate) struct ObservedWorkers<'a> {
     /// observation decides in the same way.
     pub(crate) lost: Vec<Lost<'a>>,
     /// Back-off for workers that ended soon after their start. `None` without such workers.
-    pub(crate) backoff: Option<Backoff>,
+    pub(crate) backoff: Option<PodBackoff>,
     /// True if the back-off was not reported yet.
     pub(crate) backoff_is_new: bool,
     /// Time until which workers that ended soon after their start are not replaced. `None` without a back-off.
@@ -217,7 +217,7 @@ impl<'a> ObservedWorkers<'a> {
             .lost
             .iter()
             .filter_map(|lost| lost.early.as_ref());
-        if let Some((backoff, is_new)) = Backoff::after(status, ends, now) {
+        if let Some((backoff, is_new)) = PodBackoff::after(status, ends, now) {
             observed_workers.backoff_until = backoff.rests_until(now);
             observed_workers.backoff_is_new = is_new;
             observed_workers.backoff = Some(backoff);

@@ -2,7 +2,7 @@
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
-use dask_operator_plugin::dask::update::ScaleDown;
+use dask_operator_plugin::dask::update::ScaleDownMode;
 use dask_operator_plugin::prelude::*;
 
 use crate::registration::Scheduler;
@@ -26,13 +26,13 @@ impl Outage {
     /// for the scheduler without a limit.
     pub(crate) fn of(
         group: &Resource<'_>,
-        scale_down: ScaleDown,
+        scale_down: ScaleDownMode,
         scheduler: Scheduler<'_>,
         now: Timestamp,
     ) -> Option<Self> {
         let before = group.status[SINCE].as_str().and_then(time::parse);
         let since = match scheduler {
-            _ if scale_down != ScaleDown::Unsafe => None,
+            _ if scale_down != ScaleDownMode::Unsafe => None,
             Scheduler::Known(_) => None,
             Scheduler::NotQueried => before,
             Scheduler::Unreachable(_) => Some(before.map_or(now, |before| before.min(now))),

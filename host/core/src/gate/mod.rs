@@ -18,7 +18,8 @@ pub use rules::{Limits, Rules};
 use crate::conditions;
 use crate::parent::{DaskKind, Parent};
 use crate::plan::{
-    Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale, SchedulerRequest,
+    Action, ChildKey, DesiredChild, DesiredCondition, Event, Owner, Plan, ResourceKind, Scale,
+    SchedulerRequest,
 };
 use crate::raw_object::RawObject;
 use crate::rfc1123;
@@ -86,7 +87,7 @@ pub struct CheckedPlan {
     /// The parent's status, without conditions.
     pub status: Map<String, Value>,
     /// The parent's conditions.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<DesiredCondition>,
     /// Events to create about the parent.
     pub events: Vec<Event>,
     /// The owner to set on the parent, if any.
@@ -286,7 +287,7 @@ impl Gate<'_> {
         }
     }
 
-    fn check_conditions(&mut self, conditions: &[Condition]) {
+    fn check_conditions(&mut self, conditions: &[DesiredCondition]) {
         let limits = self.rules.limits;
         if conditions.len() > limits.conditions {
             let message = format!(
@@ -297,8 +298,9 @@ impl Gate<'_> {
             self.refuse(None, "conditions", message);
             return;
         }
-        let bytes =
-            |condition: &Condition| condition.type_.len() + condition.reason.len() + condition.message.len();
+        let bytes = |condition: &DesiredCondition| {
+            condition.type_.len() + condition.reason.len() + condition.message.len()
+        };
         let bytes: usize = conditions.iter().map(bytes).sum();
         if bytes > limits.condition_bytes {
             let message = format!(

@@ -256,7 +256,7 @@ fn refuses_an_invalid_plan(#[case] plan: Plan, #[case] message: &str) {
     "conditions[PluginFailed]: is a condition that the host writes"
 )]
 fn refuses_an_invalid_condition(#[case] type_: &str, #[case] reason: &str, #[case] message: &str) {
-    let condition = Condition {
+    let condition = DesiredCondition {
         type_: type_.into(),
         status: ConditionStatus::True,
         reason: reason.into(),

@@ -177,7 +177,7 @@ fn mismatch(schema: &Value, value: &Value, of_kubernetes: bool) -> Option<String
         let words: Vec<String> = words.iter().map(|word| format!("`{}`", text(word))).collect();
         return Some(format!(
             "{} can't be used: write {}",
-            shown(value),
+            quoted(value),
             words.join(" or ")
         ));
     }
@@ -233,7 +233,7 @@ fn wrong_type(schema: &Value, value: &Value) -> String {
                     "{number} can't be used: write a whole number, or put it into quotes, as \"{number}\""
                 )
             }
-            _ => format!("{} can't be used: write a whole number or text", shown(value)),
+            _ => format!("{} can't be used: write a whole number or text", quoted(value)),
         },
         ("string", Value::Bool(_)) => format!(
             "it must be text, and YAML takes words such as `no`, `off` and `on` for true or false, here for {value}: put the one \
@@ -245,7 +245,7 @@ fn wrong_type(schema: &Value, value: &Value) -> String {
         }
         _ => format!(
             "{} can't be used: write {}",
-            shown(value),
+            quoted(value),
             expected(schema, Some(value))
         ),
     }
@@ -321,7 +321,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// Returns a value as a message quotes it. A long value is replaced with a word such as `this text`.
-fn shown(value: &Value) -> String {
+fn quoted(value: &Value) -> String {
     let written = value.to_string();
     match value {
         _ if written.len() <= MAX_QUOTED => written,

@@ -106,7 +106,7 @@ impl<F: Fn(&str) + Send> Handler<Node> for NodeWatch<'_, F> {
     const LOG_INTERVAL: Duration = Duration::from_secs(3600);
     const LOG_AFTER_LIST: bool = false;
 
-    fn list_begins(&mut self) {
+    fn list_started(&mut self) {
         self.listed.clear();
     }
 
@@ -116,7 +116,7 @@ impl<F: Fn(&str) + Send> Handler<Node> for NodeWatch<'_, F> {
         self.listed.insert(name);
     }
 
-    async fn list_ends(&mut self) {
+    async fn list_finished(&mut self) {
         let listed = std::mem::take(&mut self.listed);
         for name in self.nodes.retain(&listed) {
             (self.changed)(&name);

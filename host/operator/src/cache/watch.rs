@@ -32,7 +32,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// Returns an error if the API server does not answer, or not with a list.
-pub(crate) async fn look(
+pub(crate) async fn find(
     client: &Client,
     kind: &ResourceType,
     object: &Object,
@@ -158,7 +158,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
     const LOG_INTERVAL: Duration = Duration::from_secs(60);
     const LOG_AFTER_LIST: bool = true;
 
-    fn list_begins(&mut self) {
+    fn list_started(&mut self) {
         self.generation = self.store.begin_relist();
     }
 
@@ -166,7 +166,7 @@ impl<K: Incoming, W: Watcher> Handler<K> for StoreFiller<'_, W> {
         self.put(object.into_object());
     }
 
-    async fn list_ends(&mut self) {
+    async fn list_finished(&mut self) {
         for change in self.store.end_relist(self.generation, self.namespace) {
             self.observer.changed(self.kind, change);
         }
@@ -408,7 +408,7 @@ mod tests {
         let object = pod("a", 1).into_object();
         let mut found = Vec::new();
         for _ in 0..2 {
-            let looked = look(&client, &kind, &object).await;
+            let looked = find(&client, &kind, &object).await;
             let looked = looked.unwrap_or_else(|error| panic!("{error}"));
             found.push(looked.map(|object| object.uid.to_string()));
         }

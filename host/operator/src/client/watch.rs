@@ -27,15 +27,15 @@ pub(crate) trait Handler<K: Send + 'static>: Send {
     /// True if the interval ends when a list is complete, so that the next failure is logged.
     const LOG_AFTER_LIST: bool;
 
-    /// Called when a list begins. The objects that are listed follow, and then [`Handler::list_ends`]. A list that fails begins
+    /// Called when a list begins. The objects that are listed follow, and then [`Handler::list_finished`]. A list that fails begins
     /// again.
-    fn list_begins(&mut self);
+    fn list_started(&mut self);
 
     /// Called with each object of a list.
     fn listed(&mut self, object: K) -> impl Future<Output = ()> + Send;
 
     /// Called when a list is complete. Objects that it does not have are gone.
-    fn list_ends(&mut self) -> impl Future<Output = ()> + Send;
+    fn list_finished(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Called when an object was created or changed.
     fn changed(&mut self, object: K) -> impl Future<Output = ()> + Send;
@@ -85,13 +85,13 @@ pub(crate) async fn process<K: Send + 'static, H: Handler<K>>(
     let mut limit = LogLimit::new(H::LOG_INTERVAL);
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => handler.list_begins(),
+            Ok(Event::Init) => handler.list_started(),
             Ok(Event::InitApply(object)) => handler.listed(object).await,
             Ok(Event::InitDone) => {
                 if H::LOG_AFTER_LIST {
                     limit.reset();
                 }
-                handler.list_ends().await;
+                handler.list_finished().await;
             }
             Ok(Event::Apply(object)) => handler.changed(object).await,
             Ok(Event::Delete(object)) => handler.deleted(object).await,
@@ -121,7 +121,7 @@ mod tests {
         const LOG_INTERVAL: Duration = Duration::from_secs(60);
         const LOG_AFTER_LIST: bool = true;
 
-        fn list_begins(&mut self) {
+        fn list_started(&mut self) {
             self.0.push("begins".into());
         }
 
@@ -129,7 +129,7 @@ mod tests {
             self.0.push(format!("listed {object}"));
         }
 
-        async fn list_ends(&mut self) {
+        async fn list_finished(&mut self) {
             self.0.push("ends".into());
         }
 

@@ -128,7 +128,7 @@ impl Writer {
     /// # Errors
     ///
     /// Returns an error if the API server does not answer, or not with a list.
-    pub(crate) async fn look(
+    pub(crate) async fn find(
         &self,
         kind: &ResourceType,
         namespace: &str,

@@ -232,7 +232,7 @@ impl Controller {
             return;
         };
         for object in store.overdue().into_iter().take(OVERDUE_MAX) {
-            let change = match watch::look(client, kind, &object).await {
+            let change = match watch::find(client, kind, &object).await {
                 Ok(Some(found)) => store.apply_lookup(found),
                 Ok(None) => store.remove(&object),
                 Err(error) => {

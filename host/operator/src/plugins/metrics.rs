@@ -182,7 +182,7 @@ impl PluginMetrics {
     }
 
     /// Removes a deleted plugin resource and the series of its component.
-    pub(crate) fn gone(&self, component: &str) {
+    pub(crate) fn remove(&self, component: &str) {
         let mut components = self.components();
         components.known.remove(component);
         let calls = components.counted.remove(component);
@@ -281,7 +281,7 @@ mod tests {
         }
         assert_eq!(series(&registry), MOST_COMPONENTS + 1);
         assert!(registry.text().contains(r#"dask_operator_plugin_calls_total{component="others",interface="policy",function="admit",outcome="success"} 10"#));
-        metrics.gone(&title(7));
+        metrics.remove(&title(7));
         assert_eq!(series(&registry), MOST_COMPONENTS);
         assert!(!is_counted(&registry, &title(7)));
         count(&metrics, &title(8));
@@ -312,7 +312,7 @@ mod tests {
         let title = "DaskPlugin a/p";
         metrics.known(title);
         count(&metrics, title);
-        metrics.gone(title);
+        metrics.remove(title);
         count(&metrics, title);
         assert!(!is_counted(&registry, title) && is_counted(&registry, OTHERS));
         metrics.known(title);
@@ -330,7 +330,7 @@ mod tests {
                 metrics.called(&call(component, outcome), Duration::from_micros(80), 1 << 20);
             }
         }
-        metrics.gone("DaskPlugin a/p");
+        metrics.remove("DaskPlugin a/p");
         let text = registry.text();
         assert!(!text.contains("DaskPlugin a/p"), "{text}");
         for name in [

@@ -2,7 +2,7 @@
 
 use dask_operator_api::{LastGood, PluginStatus};
 use dask_operator_core::digest::Digest;
-use dask_operator_core::plan::{Condition, ConditionStatus};
+use dask_operator_core::plan::{ConditionStatus, DesiredCondition};
 use dask_operator_core::{status, text};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -125,7 +125,7 @@ pub(super) fn desired(
             format!("{failure}; it has not been in force yet, and changes nothing"),
         ),
     };
-    let ready = Condition {
+    let ready = DesiredCondition {
         type_: "Ready".to_owned(),
         status: state,
         reason: reason.as_str().to_owned(),
@@ -135,7 +135,7 @@ pub(super) fn desired(
 }
 
 /// Adds a condition with its times to the status.
-fn stamped(resource: &Resource, mut wanted: PluginStatus, ready: Condition) -> PluginStatus {
+fn stamped(resource: &Resource, mut wanted: PluginStatus, ready: DesiredCondition) -> PluginStatus {
     // Settings stay text and are not converted to JSON values.
     let last_good = wanted.last_good.take();
     let observed = json!({"metadata": {"generation": resource.generation},

@@ -2,7 +2,7 @@
 
 use dask_operator_core::api_error::{ErrorClass, RetryPolicy};
 use dask_operator_core::conditions::HostCondition;
-use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
+use dask_operator_core::plan::{ConditionStatus, DesiredCondition, Event, EventType, ResourceKind};
 use dask_operator_core::text;
 use dask_operator_evaluator::findings::to_text;
 use dask_operator_evaluator::plan::PlanError;
@@ -213,8 +213,8 @@ impl Problem {
     }
 
     /// Returns the condition for the status.
-    pub(crate) fn as_condition(&self) -> Condition {
-        Condition {
+    pub(crate) fn as_condition(&self) -> DesiredCondition {
+        DesiredCondition {
             type_: self.condition().as_str().into(),
             status: ConditionStatus::True,
             reason: self.reason.as_str().into(),

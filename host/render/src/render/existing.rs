@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use dask_operator_core::plan::{ChildKey, Condition, ResourceKind};
+use dask_operator_core::plan::{ChildKey, DesiredCondition, ResourceKind};
 use dask_operator_evaluator::convert;
 use dask_operator_runtime::contract::{self, ObservedKind, ObservedObject};
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub(super) struct Existing {
     /// Keys of these children.
     keys: HashSet<ChildKey>,
     /// Conditions of the resource according to the last plan.
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Vec<DesiredCondition>,
 }
 
 impl Existing {

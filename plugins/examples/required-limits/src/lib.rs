@@ -3,7 +3,8 @@
 //! A single worker without a memory limit can exhaust a whole node, and the cost of a cluster without an owner can't be
 //! assigned.
 
-use dask_operator_plugin::dask::pods::{PodSpec, Role, planned_pod_spec, pods};
+use dask_operator_plugin::dask::pods::{PodSpecField, planned_pod_spec, pods};
+use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
@@ -119,7 +120,7 @@ impl Policy for RequiredLimits {
             let Some(role) = roles.find(|role| concerns(*role, settings)) else {
                 continue;
             };
-            let findings = limits(&PodSpec { role, place }, settings);
+            let findings = limits(&PodSpecField { role, place }, settings);
             if !findings.is_empty() {
                 let child_name = format!("{} {}", child.key.kind, child.key.name);
                 let of_child =
@@ -138,7 +139,7 @@ fn concerns(role: Role, settings: &Settings) -> bool {
 }
 
 /// Returns a finding for each limit that a pod lacks.
-fn limits(pod: &PodSpec<'_>, settings: &Settings) -> Vec<Finding> {
+fn limits(pod: &PodSpecField<'_>, settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for container in pod.containers() {
         let limits = &container.value["resources"]["limits"];

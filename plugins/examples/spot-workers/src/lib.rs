@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use dask_operator_plugin::dask::pods::{PodSpec, Role, pod_spec_mut, pods};
+use dask_operator_plugin::dask::pods::{PodSpecField, pod_spec_mut, pods};
+use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
@@ -154,7 +155,7 @@ impl Policy for SpotWorkers {
 }
 
 /// Returns a finding for each toleration of spot nodes, for a pod that must not run on them.
-fn on_spot_nodes(pod: &PodSpec<'_>, settings: &Settings) -> Vec<Finding> {
+fn on_spot_nodes(pod: &PodSpecField<'_>, settings: &Settings) -> Vec<Finding> {
     let tolerates_spot = |toleration: &Value| match toleration["key"].as_str() {
         Some(key) if !key.is_empty() => settings.tolerations.iter().any(|spot| spot.key == key),
         // A toleration without a key tolerates every taint.

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::fields;
-use super::main_container::{self, Role};
+use super::main_container;
+use super::role::Role;
 use super::{command, names, start};
 
 /// Name of the Service port for Dask's protocol.

@@ -48,7 +48,7 @@ impl EarlyEnd {
 
 /// Back-off state of a parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backoff {
+pub struct PodBackoff {
     /// Number of consecutive early ends. Pods that end during the delay are not counted.
     failures: u32,
     /// Time before which no replacement is created.
@@ -59,7 +59,7 @@ pub struct Backoff {
     uid: String,
 }
 
-impl Backoff {
+impl PodBackoff {
     /// Reads the state from a status. Returns `None` if there is none.
     pub fn of(status: &Value) -> Option<Self> {
         let backoff = status.get(FIELD)?;
@@ -171,14 +171,14 @@ mod tests {
         let mut status = json!({});
         let mut early = end(1, "a", "Error");
         early.cause.message = "ä".repeat(1000);
-        let (backoff, _) = Backoff::after(&status, [&early], START + 2000).expect("a delay");
+        let (backoff, _) = PodBackoff::after(&status, [&early], START + 2000).expect("a delay");
         backoff.write(&mut status);
-        let read = Backoff::of(&status).expect("written");
+        let read = PodBackoff::of(&status).expect("written");
         assert_eq!(read.cause(), &Cause::reported("Error", "ä".repeat(500)));
         // An earlier release stored no message.
         status[FIELD]["message"] = Value::Null;
         assert_eq!(
-            Backoff::of(&status)
+            PodBackoff::of(&status)
                 .map(|read| read.cause().to_string())
                 .as_deref(),
             Some("Error")
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_does_not_lengthen_the_delay() {
         let early = end(3600, "a", "Error");
-        let (backoff, _) = Backoff::after(&json!({}), [&early], START + 2000).expect("a delay");
+        let (backoff, _) = PodBackoff::after(&json!({}), [&early], START + 2000).expect("a delay");
         assert_eq!(backoff.rests_until(START + 2000), Some(START + 12_000));
     }
 
@@ -196,10 +196,10 @@ mod tests {
     fn ends_during_the_delay_are_not_counted() {
         let mut status = json!({});
         let mut observe = |seconds: i64, ends: &[EarlyEnd]| {
-            let (backoff, is_news) = Backoff::after(&status, ends, START + seconds * 1000)?;
+            let (backoff, is_news) = PodBackoff::after(&status, ends, START + seconds * 1000)?;
             backoff.write(&mut status);
             assert_eq!(
-                Backoff::of(&status).as_ref(),
+                PodBackoff::of(&status).as_ref(),
                 Some(&backoff),
                 "the state survives a round trip"
             );

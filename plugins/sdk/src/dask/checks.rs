@@ -28,9 +28,10 @@ use service::{has_manual_endpoints, selects};
 use super::command;
 use super::fields;
 use super::labels;
-use super::main_container::{self, Role};
+use super::main_container;
 use super::metadata::{self, Metadata};
 use super::resource::MOST_WORKERS;
+use super::role::Role;
 use super::time;
 use crate::contract::Finding;
 

@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::checks::{misspelt_containers, misspelt_image};
 use super::fields;
-use super::main_container::{self, Role};
+use super::main_container;
 use super::metadata::{COMPONENT_SCHEDULER, LABEL_CLUSTER, LABEL_COMPONENT};
+use super::role::Role;
 
 /// Default image if neither the manifest nor the settings contain one.
 pub const IMAGE: &str = "ghcr.io/dask/dask:latest";

@@ -3,47 +3,7 @@
 use serde_json::Value;
 
 use super::command;
-
-/// The role of a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// A Dask worker.
-    Worker,
-    /// A Dask scheduler.
-    Scheduler,
-    /// The runner of a job's code.
-    Runner,
-}
-
-impl Role {
-    /// Returns the default name of the main container.
-    pub fn container_name(self) -> &'static str {
-        match self {
-            Self::Worker => "worker",
-            Self::Scheduler => "scheduler",
-            Self::Runner => "job",
-        }
-    }
-
-    /// Returns the parts of a command line by which one of Dask's commands for this role is recognised.
-    pub(super) fn commands(self) -> &'static [&'static str] {
-        match self {
-            Self::Worker => &[
-                "dask-worker",
-                "dask worker",
-                "dask-cuda-worker",
-                "dask cuda worker",
-                "distributed.cli.dask_worker",
-            ],
-            Self::Scheduler => &[
-                "dask-scheduler",
-                "dask scheduler",
-                "distributed.cli.dask_scheduler",
-            ],
-            Self::Runner => &[],
-        }
-    }
-}
+use super::role::Role;
 
 /// Returns the index of the main container in a pod spec: the one whose command starts Dask, else the one with the default
 /// name of the role, else the first.

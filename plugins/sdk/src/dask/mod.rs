@@ -19,6 +19,7 @@ pub mod pod;
 pub mod pods;
 pub mod quantity;
 pub mod resource;
+pub mod role;
 pub mod scheduler;
 mod start;
 pub mod termination_message;

@@ -1,7 +1,8 @@
 //! Access to the pod specs in Dask resources and in planned children, for policies.
 //!
 //! ```
-//! use dask_operator_plugin::dask::pods::{Role, pods};
+//! use dask_operator_plugin::dask::pods::pods;
+//! use dask_operator_plugin::dask::role::Role;
 //! use serde_json::json;
 //!
 //! let cluster = json!({"spec": {"worker": {"spec": {"containers": [{"image": "a"}, {"image": "b"}]}}}});
@@ -11,59 +12,11 @@
 //! assert_eq!(images[1], ("spec.worker.spec.containers[1]".to_owned(), json!("b")));
 //! ```
 
-use std::fmt;
-
 use serde_json::Value;
 
 use super::fields::template::SPEC;
 use super::fields::{cluster, job, worker_group};
-use super::metadata::{COMPONENT_RUNNER, COMPONENT_SCHEDULER, COMPONENT_WORKER, LABEL_COMPONENT};
-
-/// The role of a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// A Dask scheduler.
-    Scheduler,
-    /// A Dask worker.
-    Worker,
-    /// The code of a `DaskJob`.
-    Runner,
-}
-
-/// Formats the role for messages.
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scheduler => "scheduler",
-            Self::Worker => "worker",
-            Self::Runner => "job runner",
-        })
-    }
-}
-
-impl Role {
-    /// Returns the role of a planned or observed object from its label `dask.org/component`. Returns `None` for objects that
-    /// are not pods.
-    pub fn of(object: &Value) -> Option<Self> {
-        match object["metadata"]["labels"][LABEL_COMPONENT].as_str()? {
-            COMPONENT_SCHEDULER => Some(Self::Scheduler),
-            COMPONENT_WORKER => Some(Self::Worker),
-            COMPONENT_RUNNER => Some(Self::Runner),
-            _ => None,
-        }
-    }
-
-    /// Returns the role of the pods that the default logic plans for a resource of this kind. A component can choose the labels
-    /// of its pods but not their parent, so this is reliable.
-    pub fn of_parent(kind: &str) -> Option<Self> {
-        match kind {
-            "DaskCluster" => Some(Self::Scheduler),
-            "DaskWorkerGroup" => Some(Self::Worker),
-            "DaskJob" => Some(Self::Runner),
-            _ => None,
-        }
-    }
-}
+use super::role::Role;
 
 /// A part of an object, with its path.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,14 +41,14 @@ impl Place<'_> {
 
 /// A pod spec in an object.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PodSpec<'a> {
+pub struct PodSpecField<'a> {
     /// Role of the pod.
     pub role: Role,
     /// Path and value of the pod spec.
     pub place: Place<'a>,
 }
 
-impl<'a> PodSpec<'a> {
+impl<'a> PodSpecField<'a> {
     /// Returns the containers, without init containers.
     pub fn containers(&self) -> impl Iterator<Item = Place<'a>> + use<'a> {
         self.list("containers")
@@ -148,7 +101,7 @@ const PATHS: [(&str, Role, &[&str]); 6] = [
 ];
 
 /// Returns all pod specs in a Dask resource of this kind. A `DaskAutoscaler` has none.
-pub fn pods<'a>(kind: &str, object: &'a Value) -> Vec<PodSpec<'a>> {
+pub fn pods<'a>(kind: &str, object: &'a Value) -> Vec<PodSpecField<'a>> {
     let of_kind = PATHS.iter().filter(|(of, ..)| *of == kind);
     let found = of_kind.filter_map(|(_, role, path)| {
         let pointer = format!("/{}", path.join("/"));
@@ -159,7 +112,7 @@ pub fn pods<'a>(kind: &str, object: &'a Value) -> Vec<PodSpec<'a>> {
             pointer,
             value,
         };
-        Some(PodSpec { role: *role, place })
+        Some(PodSpecField { role: *role, place })
     });
     found.collect()
 }
@@ -206,7 +159,7 @@ mod tests {
         let fields = |kind: &str, spec: Value| -> Vec<String> {
             let object = json!({"spec": spec});
             let pods = pods(kind, &object);
-            let all = pods.iter().flat_map(PodSpec::all_containers);
+            let all = pods.iter().flat_map(PodSpecField::all_containers);
             all.filter(|place| object.pointer(&place.pointer) == Some(place.value))
                 .map(|place| place.field)
                 .collect()
@@ -235,8 +188,5 @@ mod tests {
         *pod_spec_mut("Deployment", &mut deployment).expect("a pod spec") = json!({"a": 2});
         assert_eq!(deployment["spec"]["template"]["spec"]["a"], 2);
         assert_eq!(pod_spec_mut("Service", &mut json!({"spec": {}})), None);
-        let labels = json!({"metadata": {"labels": {LABEL_COMPONENT: "job-runner"}}});
-        assert_eq!(Role::of(&labels), Some(Role::Runner));
-        assert_eq!(Role::of(&json!({})), None);
     }
 }

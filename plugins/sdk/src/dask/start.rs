@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::command::{self, Argument};
-use super::main_container::Role;
+use super::role::Role;
 
 /// Programs that run another program and nothing else.
 const WRAPPERS: [&str; 14] = [

@@ -12,14 +12,14 @@ const DRAIN_TIMEOUT: i64 = 300_000;
 
 /// The way in which surplus workers are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScaleDown {
+pub enum ScaleDownMode {
     /// Their results are moved to other workers first.
     Drain,
     /// They are removed immediately if the scheduler can't be queried.
     Unsafe,
 }
 
-impl ScaleDown {
+impl ScaleDownMode {
     /// Reads the setting of a `spec.worker`; the default is [`Drain`](Self::Drain).
     pub fn of(worker: &Value) -> Self {
         match worker[fields::worker::SCALE_DOWN].as_str() {
@@ -137,8 +137,11 @@ mod tests {
 
     #[test]
     fn reads_scale_down_and_drain_timeout() {
-        assert_eq!(ScaleDown::of(&json!({})), ScaleDown::Drain);
-        assert_eq!(ScaleDown::of(&json!({"scaleDown": "unsafe"})), ScaleDown::Unsafe);
+        assert_eq!(ScaleDownMode::of(&json!({})), ScaleDownMode::Drain);
+        assert_eq!(
+            ScaleDownMode::of(&json!({"scaleDown": "unsafe"})),
+            ScaleDownMode::Unsafe
+        );
         assert_eq!(drain_timeout(&json!({})), 300_000);
         assert_eq!(drain_timeout(&json!({"drainTimeoutSeconds": 0})), 0);
         let longest = drain_timeout(&json!({"drainTimeoutSeconds": i64::MAX}));

@@ -90,7 +90,7 @@ fn conditions_are_limited_in_number_and_size(
     #[case] length: usize,
     #[case] message: &str,
 ) {
-    let condition = |i| Condition {
+    let condition = |i| DesiredCondition {
         type_: format!("Type{i}"),
         status: ConditionStatus::True,
         reason: "Words".into(),

@@ -107,7 +107,7 @@ impl<K: PluginKind> Handler<Lean<K>> for PluginWatch {
     const LOG_INTERVAL: Duration = LOG_INTERVAL;
     const LOG_AFTER_LIST: bool = true;
 
-    fn list_begins(&mut self) {
+    fn list_started(&mut self) {
         self.listed.clear();
     }
 
@@ -116,7 +116,7 @@ impl<K: PluginKind> Handler<Lean<K>> for PluginWatch {
         self.changed(object).await;
     }
 
-    async fn list_ends(&mut self) {
+    async fn list_finished(&mut self) {
         let listed = std::mem::take(&mut self.listed);
         send(&self.sender, WatchEvent::Listed(self.scope.clone(), listed)).await;
     }
@@ -209,7 +209,7 @@ impl Handler<PartialObjectMeta<Namespace>> for NamespaceWatch {
     const LOG_INTERVAL: Duration = LOG_INTERVAL;
     const LOG_AFTER_LIST: bool = false;
 
-    fn list_begins(&mut self) {
+    fn list_started(&mut self) {
         self.listed.clear();
     }
 
@@ -218,7 +218,7 @@ impl Handler<PartialObjectMeta<Namespace>> for NamespaceWatch {
         self.changed(object).await;
     }
 
-    async fn list_ends(&mut self) {
+    async fn list_finished(&mut self) {
         let listed = std::mem::take(&mut self.listed);
         send(&self.sender, WatchEvent::NamespacesListed(listed)).await;
     }

@@ -205,7 +205,7 @@ impl Applier {
         // A watch shows only objects with the label.
         let existing = match stored {
             Some(existing) => existing,
-            None => match self.writer.look(kind, &parent.namespace, &child.name).await? {
+            None => match self.writer.find(kind, &parent.namespace, &child.name).await? {
                 Some(existing) => Arc::new(existing),
                 None => return Ok(None),
             },

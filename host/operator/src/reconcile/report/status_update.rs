@@ -2,7 +2,7 @@
 
 use dask_operator_core::conditions;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_core::plan::{Condition, Event};
+use dask_operator_core::plan::{DesiredCondition, Event};
 use dask_operator_core::status;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ pub(super) struct PlanReport {
     /// Status without conditions.
     pub(super) status: Map<String, Value>,
     /// Conditions of the plan.
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Vec<DesiredCondition>,
     /// Events of the plan.
     pub(super) events: Vec<Event>,
     /// Problems of the plan and of its execution.

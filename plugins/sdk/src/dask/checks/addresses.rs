@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::service::{has_manual_endpoints, is_headless};
 use crate::dask::address::{self, DASHBOARD_PORT, SCHEMES};
 use crate::dask::fields;
-use crate::dask::main_container::{self, Role};
+use crate::dask::main_container;
 use crate::dask::names;
+use crate::dask::role::Role;
 use crate::dask::start;
 
 /// The scheduler that a group of workers belongs to, as far as it is known.

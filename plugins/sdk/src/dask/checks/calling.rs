@@ -9,7 +9,8 @@ use super::listening::is_alone;
 use super::{Checks, arguments, join, variables};
 use crate::dask::command;
 use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
-use crate::dask::main_container::{self, Role};
+use crate::dask::main_container;
+use crate::dask::role::Role;
 use crate::dask::start::{self, Start, Word};
 
 /// Returns whether workers of this pod spec call the address that the operator sets, and no other: they are started by a

@@ -10,7 +10,8 @@ use crate::dask::address::{
 };
 use crate::dask::command;
 use crate::dask::fields;
-use crate::dask::main_container::{self, Role};
+use crate::dask::main_container;
+use crate::dask::role::Role;
 use crate::dask::start;
 
 /// An endpoint that the scheduler listens on.

@@ -8,7 +8,8 @@ use super::variables::{self, Variables};
 use super::{Checks, arguments, containers};
 use crate::dask::command;
 use crate::dask::environment::WORKER_NAME;
-use crate::dask::main_container::{self, Role};
+use crate::dask::main_container;
+use crate::dask::role::Role;
 use crate::dask::start::{self, Start};
 
 /// The name of a container's worker.

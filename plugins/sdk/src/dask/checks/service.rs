@@ -5,8 +5,9 @@ use serde_json::{Map, Value};
 use super::{Checks, container, join, kind};
 use crate::dask::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT};
 use crate::dask::fields;
-use crate::dask::main_container::{self, Role};
+use crate::dask::main_container;
 use crate::dask::metadata::Metadata;
+use crate::dask::role::Role;
 
 impl Checks {
     /// Checks the Service in front of a scheduler whose pod has these labels. `is_called` is true if the workers call the

@@ -200,7 +200,7 @@ impl Manager {
             return;
         };
         self.queue.forget(id);
-        self.metrics.gone(&id.to_string());
+        self.metrics.remove(&id.to_string());
         if let Some(namespace) = &id.namespace {
             if quota::of_namespace(&self.states, namespace).next().is_none() && self.startup.is_over() {
                 self.remove_unused_components();
