@@ -1,6 +1,6 @@
 //! Second step of a reconcile: calls the component and the policies, and checks their answers. Sends no requests.
 
-mod weight;
+mod memory;
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::reconcile::observe::{PlanInput, PlanRequest};
 use crate::reconcile::outcome::NoPlan;
 use crate::reconcile::problem::Problem;
 use crate::threads::blocking::BlockingThreads;
-use weight::text_bytes;
+use memory::text_bytes;
 
 /// A plan that passed the gate.
 pub(crate) struct Planned {
@@ -108,8 +108,8 @@ impl PlanInput {
         mut reservation: Reservation,
         next: impl FnOnce(Planned) -> T,
     ) -> Result<CheckOutcome<T>, NoPlan> {
-        let weight = self.weight(plan.plan());
-        reservation.extend(weight)?;
+        let bytes = self.plan_bytes(plan.plan());
+        reservation.extend(bytes)?;
         let checked = plan.check(&self.evaluator, &self.parent, &self.observed);
         let plan = match checked.map_err(Problem::plan)? {
             FirstCheck::ToReview(reviewable) => {
@@ -118,7 +118,7 @@ impl PlanInput {
             FirstCheck::Passed(plan) => plan,
         };
         // The observation has been dropped.
-        reservation.reduce(weight);
+        reservation.reduce(bytes);
         let mut policies = self.evaluator.policies.iter();
         let monitors = policies.any(|policy| policy.mode == Mode::Monitor);
         let previous = || Problem::previous_violations(&self.observed.parent);
@@ -137,10 +137,10 @@ impl PlanInput {
         mut reservation: Reservation,
         next: impl FnOnce(Planned) -> T,
     ) -> Result<T, NoPlan> {
-        let weight = self.weight(plan.plan());
-        reservation.extend(weight)?;
+        let bytes = self.plan_bytes(plan.plan());
+        reservation.extend(bytes)?;
         // The observation has been dropped.
-        reservation.reduce(weight);
+        reservation.reduce(bytes);
         let checked = plan.check(&self.evaluator, &self.parent, &self.observed);
         let (plan, remarks) = checked.map_err(Problem::plan)?;
         Ok(next(Planned {
