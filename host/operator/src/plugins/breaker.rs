@@ -83,7 +83,7 @@ pub(super) enum Transition {
 
 /// Circuit breaker of one plugin.
 #[derive(Debug)]
-pub(super) struct CircuitBreaker {
+pub(super) struct PluginBreaker {
     id: PluginId,
     digest: String,
     rule: RollbackRule,
@@ -105,7 +105,7 @@ struct FailureStreak {
     has_decided: bool,
 }
 
-impl CircuitBreaker {
+impl PluginBreaker {
     /// Creates the circuit breaker of the plugin with this digest. It sends a report when the plugin fails repeatedly.
     pub(super) fn new(
         id: PluginId,
@@ -221,13 +221,13 @@ pub(super) mod tests {
     /// A breaker, and the receiver of its reports.
     pub(in crate::plugins) fn breaker(
         rule: RollbackRule,
-    ) -> (Arc<CircuitBreaker>, UnboundedReceiver<BreakerReport>) {
+    ) -> (Arc<PluginBreaker>, UnboundedReceiver<BreakerReport>) {
         let (sender, receiver) = unbounded_channel();
         let id = PluginId {
             namespace: None,
             name: "p".into(),
         };
-        (CircuitBreaker::new(id, "sha256:1".into(), rule, sender), receiver)
+        (PluginBreaker::new(id, "sha256:1".into(), rule, sender), receiver)
     }
 
     /// One letter per report: failing and may be rolled back (`b`), failing and may not (`f`), or recovered (`w`).
