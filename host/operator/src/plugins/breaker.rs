@@ -217,6 +217,7 @@ pub(super) mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
+    use crate::plugins::testing;
 
     /// A breaker, and the receiver of its reports.
     pub(in crate::plugins) fn breaker(
@@ -331,11 +332,10 @@ pub(super) mod tests {
         }
         let resource = if kind == "DaskPlugin" {
             object["metadata"]["namespace"] = "n".into();
-            serde_json::from_value(object).map(Resource::of_namespace)
+            testing::of_namespace(object)
         } else {
-            serde_json::from_value(object).map(Resource::of_cluster)
+            testing::of_cluster(object)
         };
-        let resource = resource.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(RollbackRule::of(&resource, is_policy), expected);
     }
 }

@@ -52,6 +52,8 @@ mod startup;
 mod state;
 mod status;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod time_budget;
 mod unavailable;

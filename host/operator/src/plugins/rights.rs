@@ -133,7 +133,6 @@ pub(super) fn parse_limits(text: &str) -> Result<CallLimits, String> {
 mod tests {
     use std::sync::Arc;
 
-    use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
     use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
     use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
     use rstest::rstest;
@@ -141,18 +140,14 @@ mod tests {
 
     use super::*;
     use crate::client::resource::ResourceType;
+    use crate::plugins::testing;
 
     fn of_namespace() -> Resource {
-        let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
-        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Resource::of_namespace(object)
+        testing::of_namespace(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}}))
     }
 
     fn of_cluster() -> Resource {
-        let object = json!({"metadata": {"name": "p"}, "spec": {"source": {}}});
-        let object: ClusterDaskPlugin =
-            serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Resource::of_cluster(object)
+        testing::of_cluster(json!({"metadata": {"name": "p"}, "spec": {"source": {}}}))
     }
 
     #[test]

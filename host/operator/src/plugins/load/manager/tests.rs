@@ -1,6 +1,5 @@
 use std::convert::Infallible;
 
-use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
 use dask_operator_evaluator::AllowedKinds;
 use dask_operator_runtime::EngineConfig;
 use http::{Request, Response};
@@ -14,17 +13,15 @@ use super::*;
 use crate::client::events::Level;
 use crate::metrics::Registry;
 use crate::plugins::error::LoadReason;
+use crate::plugins::testing;
 
 fn of_namespace() -> Resource {
-    let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {"source": {}}});
-    let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-    Resource::of_namespace(object)
+    let metadata = json!({"name": "p", "namespace": "n", "uid": "u"});
+    testing::of_namespace(json!({"metadata": metadata, "spec": {"source": {}}}))
 }
 
 fn of_cluster() -> Resource {
-    let object = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"source": {}}});
-    let object: ClusterDaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-    Resource::of_cluster(object)
+    testing::of_cluster(json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"source": {}}}))
 }
 
 /// Requests that an API server received: path and body.
