@@ -45,7 +45,7 @@ pub fn render(
         renderer.prepare(&document.source.to_string(), document.object, true);
     }
     renderer.report_duplicates();
-    renderer.report_rivals();
+    renderer.report_autoscaler_conflicts();
     // A cluster is planned before its worker groups and autoscalers, which depend on it.
     let order = [
         DaskKind::Job,

@@ -7,11 +7,11 @@ use dask_operator_core::names::{DASK_API_VERSION, LABEL_COMPONENT};
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::predecessor;
+use dask_operator_evaluator::autoscaler_conflict::{default_group, mistake, scaled_group};
 use dask_operator_runtime::contract::ObservedObject;
 use serde_json::Value;
 
 use super::{Known, Level, Renderer};
-use dask_operator_evaluator::rivals::{default_group, mistake, scaled};
 
 impl Known {
     /// Returns the kind and name, for messages.
@@ -21,7 +21,7 @@ impl Known {
 
     /// Returns the worker group that this resource scales; `None` if it is not a DaskAutoscaler.
     fn scaled_group(&self) -> Option<String> {
-        let scaled = scaled(&self.object).filter(|_| self.parent.kind == DaskKind::Autoscaler);
+        let scaled = scaled_group(&self.object).filter(|_| self.parent.kind == DaskKind::Autoscaler);
         scaled.map(|(_, group)| group)
     }
 
@@ -59,8 +59,8 @@ impl Renderer<'_> {
     }
 
     /// Reports autoscalers that scale the same worker group as an earlier one, as the webhook does.
-    pub(super) fn report_rivals(&mut self) {
-        for (other, at, group) in rivals(&self.known) {
+    pub(super) fn report_autoscaler_conflicts(&mut self) {
+        for (other, at, group) in autoscaler_conflicts(&self.known) {
             let known = &self.known[at];
             let (source, title) = (known.source.clone(), known.title());
             let (field, text) = mistake(&known.object, &self.known[other].parent.name, &group);
@@ -132,9 +132,9 @@ fn duplicates(known: &[Known]) -> Vec<(usize, usize)> {
 }
 
 /// Returns the indices of two autoscalers that scale the same worker group, the earlier one first, and the group.
-fn rivals(known: &[Known]) -> Vec<(usize, usize, String)> {
+fn autoscaler_conflicts(known: &[Known]) -> Vec<(usize, usize, String)> {
     let mut first = HashMap::new();
-    let mut rivals = Vec::new();
+    let mut conflicts = Vec::new();
     for (at, known) in known
         .iter()
         .enumerate()
@@ -147,8 +147,8 @@ fn rivals(known: &[Known]) -> Vec<(usize, usize, String)> {
             Entry::Vacant(free) => {
                 free.insert(at);
             }
-            Entry::Occupied(taken) => rivals.push((*taken.get(), at, taken.key().2.clone())),
+            Entry::Occupied(taken) => conflicts.push((*taken.get(), at, taken.key().2.clone())),
         }
     }
-    rivals
+    conflicts
 }
