@@ -198,19 +198,19 @@ mod tests {
 
     impl LogicInterface for Unused {
         fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
-            Err("not asked".into())
+            Err("not called".into())
         }
 
         fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
-            Err("not asked".into())
+            Err("not called".into())
         }
 
         fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
-            Err("not asked".into())
+            Err("not called".into())
         }
 
         fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
-            Err("not asked".into())
+            Err("not called".into())
         }
     }
 

@@ -27,17 +27,17 @@ impl LogicInterface for Unused {
     }
 
     fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
-        Err("not asked".into())
+        Err("not called".into())
     }
 }
 
 impl PolicyInterface for Unused {
     fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
-        Err("not asked".into())
+        Err("not called".into())
     }
 
     fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
-        Err("not asked".into())
+        Err("not called".into())
     }
 }
 
@@ -139,9 +139,9 @@ fn finds_logic_and_policies(
         entry("own", "a-second", 1, "", ""),
         entry("own", "b-first", 0, "", ""),
     ]);
-    let (decides, asked) = decide(&catalog, kind, namespace, labels);
+    let (decides, found) = decide(&catalog, kind, namespace, labels);
     assert_eq!(
-        (decides.as_str(), asked),
+        (decides.as_str(), found),
         (logic, policies.iter().map(|name| (*name).to_owned()).collect())
     );
 }
