@@ -1,45 +1,12 @@
 use std::time::{Duration, Instant};
 
-use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
-use dask_operator_evaluator::policy::{Mode, PolicyInterface};
-use dask_operator_runtime::contract::{
-    self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, Review, ReviewRequest,
-};
+use dask_operator_evaluator::policy::Mode;
 use kube::core::{Expression, Selector};
 use rstest::rstest;
 
 use super::*;
 use crate::plugins::entry::{NAMESPACE_NAME, Scope};
-
-struct Unused;
-
-impl LogicInterface for Unused {
-    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
-        Ok(Vec::new())
-    }
-
-    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
-        Ok(Ok(object.to_owned()))
-    }
-
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
-        Ok(Vec::new())
-    }
-
-    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
-        Err("not called".into())
-    }
-}
-
-impl PolicyInterface for Unused {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
-        Err("not called".into())
-    }
-
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
-        Err("not called".into())
-    }
-}
+use crate::plugins::testing::Unused;
 
 fn plugin(title: &str) -> Result<Arc<LogicPlugin>, PluginError> {
     let plugin = LogicPlugin::new(title.into(), "{}".into(), Arc::new(Unused));
