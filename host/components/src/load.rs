@@ -148,13 +148,13 @@ pub enum PluginLoadError {
 }
 
 /// A logic plugin and its component, or the error of loading it.
-pub type Loaded = Result<(LogicPlugin, Component), PluginLoadError>;
+pub type LoadedLogic = Result<(LogicPlugin, Component), PluginLoadError>;
 
 /// Result of loading each component separately.
 #[derive(Debug)]
 pub struct LoadedPlugins {
     /// The logic of each kind.
-    pub logic: Vec<(DaskKind, Loaded)>,
+    pub logic: Vec<(DaskKind, LoadedLogic)>,
     /// The policies, in the order in which they are called.
     pub policies: Vec<Arc<PolicyPlugin>>,
 }
@@ -252,7 +252,7 @@ fn load_logic(
     kind: DaskKind,
     settings: &mut Settings,
     limits: CallLimits,
-) -> Loaded {
+) -> LoadedLogic {
     let interface = interface(kind);
     let component = load_component(engine, args, interface, limits)?;
     let mut own = settings.remove(interface.name()).unwrap_or_default();

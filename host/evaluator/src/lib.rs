@@ -15,10 +15,11 @@
 //! * [`suggest`]: advice for misspelled words.
 //! * [`manifest`]: applies the changes that the API server makes to a manifest before it calls any webhook.
 //! * [`findings`]: findings of components, as text and for the author of a manifest.
-//! * [`rivals`]: autoscalers that scale the same worker group.
+//! * [`autoscaler_conflict`]: autoscalers that scale the same worker group.
 //! * [`convert`]: conversion between the types of the contract and those of the gate.
 
 pub mod admission;
+pub mod autoscaler_conflict;
 pub mod convert;
 pub mod evaluator;
 pub mod fields;
@@ -29,7 +30,6 @@ pub mod plan;
 pub mod plugin_set;
 pub mod policy;
 pub mod review;
-pub mod rivals;
 pub mod suggest;
 
 pub use evaluator::{AllowedKinds, Evaluator};

@@ -89,7 +89,7 @@ impl Evaluator {
         mut inspect: impl FnMut(&Plan),
     ) -> Result<EvaluatedPlan, PlanError> {
         let world = ObservedState::of(observation);
-        let unchecked = self.ask(observation)?;
+        let unchecked = self.call_logic(observation)?;
         within(unchecked.plan(), max_bytes)?;
         inspect(unchecked.plan());
         let reviewable = match unchecked.check(self, parent, &world)? {
@@ -121,7 +121,7 @@ impl Evaluator {
     /// # Errors
     ///
     /// Returns an error if the call fails, or if the plugin returns an error.
-    pub fn ask(&self, observation: &Observation) -> Result<UncheckedPlan, PlanError> {
+    pub fn call_logic(&self, observation: &Observation) -> Result<UncheckedPlan, PlanError> {
         let title = || self.logic.title.clone();
         match self.logic.logic.plan(observation) {
             Ok(Ok(plan)) => Ok(UncheckedPlan(plan)),

@@ -78,7 +78,9 @@ fn sources() -> Vec<(String, String)> {
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        let is_test = path.file_stem().is_some_and(|name| name == "tests");
+        let is_test = path
+            .file_stem()
+            .is_some_and(|name| name == "tests" || name == "testing");
         if path.is_dir() && !is_test {
             collect(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test {

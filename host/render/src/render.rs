@@ -37,7 +37,7 @@ pub fn render(
         plugins,
         namespace,
         now,
-        known: Vec::new(),
+        resources: Vec::new(),
         generated: HashMap::new(),
         rendered: Rendered::default(),
     };
@@ -45,7 +45,7 @@ pub fn render(
         renderer.prepare(&document.source.to_string(), document.object, true);
     }
     renderer.report_duplicates();
-    renderer.report_rivals();
+    renderer.report_autoscaler_conflicts();
     // A cluster is planned before its worker groups and autoscalers, which depend on it.
     let order = [
         DaskKind::Job,
@@ -53,10 +53,10 @@ pub fn render(
         DaskKind::WorkerGroup,
         DaskKind::Autoscaler,
     ];
-    let given = renderer.known.len();
+    let given = renderer.resources.len();
     for kind in order {
         for i in (0..given)
-            .filter(|i| renderer.known[*i].parent.kind == kind)
+            .filter(|i| renderer.resources[*i].parent.kind == kind)
             .collect::<Vec<_>>()
         {
             renderer.plan(i);
@@ -66,7 +66,7 @@ pub fn render(
 }
 
 /// A Dask resource that has been defaulted and validated.
-struct Known {
+struct PreparedResource {
     source: String,
     parent: Parent,
     object: Value,
@@ -84,7 +84,7 @@ struct Renderer<'a> {
     namespace: Option<&'a str>,
     now: Timestamp,
     /// The valid and invalid resources so far, from manifests and from plans.
-    known: Vec<Known>,
+    resources: Vec<PreparedResource>,
     /// Number of names that were generated, by kind, namespace and `generateName`.
     generated: HashMap<(DaskKind, String, String), usize>,
     rendered: Rendered,
@@ -154,14 +154,14 @@ impl Renderer<'_> {
 
     /// Adds the children of the resource at `index`, and the children of those that are Dask resources.
     fn plan(&mut self, index: usize) {
-        let Known {
+        let PreparedResource {
             source,
             parent,
             object,
             is_valid,
             replaced,
             ..
-        } = &self.known[index];
+        } = &self.resources[index];
         if !is_valid || *replaced {
             return;
         }
@@ -179,11 +179,11 @@ impl Renderer<'_> {
             return self.report(Level::Note, &source, &title, "spec.cluster", text);
         }
         self.report_missing_group(index, &related);
-        let mut known = Existing::default();
+        let mut existing = Existing::default();
         for _ in 0..plan_count(parent.kind) {
             let observation = Observation {
                 parent: object.clone(),
-                children: known.of_kinds(&evaluator.logic.child_kinds),
+                children: existing.of_kinds(&evaluator.logic.child_kinds),
                 related: related.clone(),
                 scheduler: SchedulerState::NotAsked,
                 now: self.now,
@@ -198,13 +198,13 @@ impl Renderer<'_> {
                 self.report(Level::Warning, &source, &title, "", remark.message);
             }
             let plan = evaluated.checked;
-            known.conditions = plan.conditions;
+            existing.conditions = plan.conditions;
             for child in plan.children {
                 let key = child.key.clone();
                 let Some(mut child) = stamp(&parent, child).object() else {
                     continue;
                 };
-                if !known.add(&key, &child) {
+                if !existing.add(&key, &child) {
                     continue;
                 }
                 let dask = DaskKind::from_kind(&key.kind.kind);
@@ -224,7 +224,7 @@ impl Renderer<'_> {
             }
         }
         if parent.kind == DaskKind::Job
-            && let Some(reason) = known.runner_delay()
+            && let Some(reason) = existing.runner_delay()
         {
             self.report(
                 Level::Note,
@@ -238,20 +238,20 @@ impl Renderer<'_> {
 
     /// Returns the related resources that the contract promises a component in addition to the children.
     fn related(&self, parent: &Parent) -> Vec<ObservedObject> {
-        let same_cluster = |known: &&Known| {
-            known.parent.namespace == parent.namespace && known.parent.cluster == parent.cluster
+        let same_cluster = |resource: &&PreparedResource| {
+            resource.parent.namespace == parent.namespace && resource.parent.cluster == parent.cluster
         };
-        let is_related = |known: &&Known| {
+        let is_related = |resource: &&PreparedResource| {
             matches!(
-                (parent.kind, known.parent.kind),
+                (parent.kind, resource.parent.kind),
                 (DaskKind::WorkerGroup | DaskKind::Autoscaler, DaskKind::Cluster)
                     | (DaskKind::Cluster | DaskKind::Autoscaler, DaskKind::WorkerGroup)
                     | (DaskKind::Autoscaler, DaskKind::Autoscaler)
-            ) && known.parent.uid != parent.uid
+            ) && resource.parent.uid != parent.uid
         };
-        self.known
+        self.resources
             .iter()
-            .filter(|known| !known.replaced)
+            .filter(|resource| !resource.replaced)
             .filter(is_related)
             .filter(same_cluster)
             .map(observed)
@@ -267,16 +267,16 @@ fn plan_count(kind: DaskKind) -> usize {
     }
 }
 
-fn observed(known: &Known) -> ObservedObject {
+fn observed(resource: &PreparedResource) -> ObservedObject {
     ObservedObject {
         key: contract::ChildKey {
             api_version: DASK_API_VERSION.to_owned(),
-            kind: known.parent.kind.kind().to_owned(),
-            name: known.parent.name.clone(),
+            kind: resource.parent.kind.kind().to_owned(),
+            name: resource.parent.name.clone(),
         },
-        uid: known.parent.uid.clone(),
+        uid: resource.parent.uid.clone(),
         terminating: false,
-        object: known.object.to_string(),
+        object: resource.object.to_string(),
     }
 }
 

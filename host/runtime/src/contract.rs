@@ -17,6 +17,8 @@ mod bindings {
 pub(crate) use bindings::dask::operator::log;
 pub(crate) use bindings::exports::dask::operator::describe::Description as RawDescription;
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 pub use bindings::dask::operator::types::{
@@ -64,6 +66,26 @@ impl Default for Plan {
             requeue_after: None,
             scheduler: None,
         }
+    }
+}
+
+impl SchedulerState {
+    /// Returns the Dask workers that the scheduler knows; none without facts.
+    #[must_use]
+    pub fn workers(&self) -> &[SchedulerWorker] {
+        match self {
+            Self::Facts(facts) => &facts.workers,
+            Self::NotAsked | Self::Unreachable(_) => &[],
+        }
+    }
+
+    /// Returns the addresses of these workers.
+    #[must_use]
+    pub fn worker_addresses(&self) -> HashSet<&str> {
+        self.workers()
+            .iter()
+            .map(|worker| worker.address.as_str())
+            .collect()
     }
 }
 

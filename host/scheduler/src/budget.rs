@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Bytes that a message takes from a budget at a time. The first chunk is free, so a reply about some seventy workers never
@@ -75,13 +76,9 @@ impl Budget {
         }
     }
 
-    fn chunks(&self) -> MutexGuard<'_, Chunks> {
-        self.shared.chunks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes a chunk and returns true, if one is left for the owner.
     fn take(&self) -> bool {
-        let mut chunks = self.chunks();
+        let mut chunks = self.shared.chunks.lock();
         let held = chunks.held.get(&self.owner).copied().unwrap_or(0);
         let left = chunks.free.saturating_sub(1);
         let is_fair = held < left;
@@ -98,12 +95,12 @@ impl Budget {
     ///
     /// Returns an error if another message of the owner has the slot.
     fn claim_waiting_slot(&self) -> Result<WaitingSlot, BudgetExhausted> {
-        let is_first = self.chunks().waiting.insert(self.owner.clone());
+        let is_first = self.shared.chunks.lock().waiting.insert(self.owner.clone());
         is_first.then(|| WaitingSlot(self.clone())).ok_or(BudgetExhausted)
     }
 
     fn release(&self, count: usize) {
-        let mut chunks = self.chunks();
+        let mut chunks = self.shared.chunks.lock();
         chunks.free += count;
         if let Some(held) = chunks.held.get_mut(&self.owner) {
             *held -= count;
@@ -126,7 +123,7 @@ struct WaitingSlot(Budget);
 
 impl Drop for WaitingSlot {
     fn drop(&mut self) {
-        self.0.chunks().waiting.remove(&self.0.owner);
+        self.0.shared.chunks.lock().waiting.remove(&self.0.owner);
     }
 }
 

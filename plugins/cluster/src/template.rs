@@ -3,7 +3,7 @@
 use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::hash;
 use dask_operator_plugin::dask::metadata::{
-    self, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
+    self, ANNOTATION_PREFIX, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
 };
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
@@ -35,7 +35,7 @@ impl<'a> Template<'a> {
             .filter(|time| *time <= now);
         metadata
             .annotations
-            .retain(|name, _| !name.starts_with("kubernetes.dask.org/"));
+            .retain(|name, _| !name.starts_with(ANNOTATION_PREFIX));
         let spec = &cluster.spec[fields::cluster::SCHEDULER][fields::template::SPEC];
         let hash = hash::of(spec);
         Self {

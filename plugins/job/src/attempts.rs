@@ -7,7 +7,7 @@ use dask_operator_plugin::dask::backoff::{EarlyEnd, PodBackoff};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::prelude::*;
 
-use crate::stage::Stage;
+use crate::phase::Phase;
 
 /// The contents of `status.attempts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,10 +76,10 @@ impl Attempts {
         })
     }
 
-    /// Updates the attempts for the observed runner pod. `before` is the job's stage in the status.
-    pub(crate) fn count(status: &Value, before: Stage, pod: Option<Pod>) -> (Option<Self>, Runner) {
+    /// Updates the attempts for the observed runner pod. `before` is the job's phase in the status.
+    pub(crate) fn count(status: &Value, before: Phase, pod: Option<Pod>) -> (Option<Self>, Runner) {
         let previous = Self::of(status);
-        let was_running = previous.is_none() && before >= Stage::Running;
+        let was_running = previous.is_none() && before >= Phase::Running;
         match (previous, pod) {
             (None, None) if was_running => {
                 let one = Self {
@@ -195,7 +195,7 @@ mod tests {
     fn counts_each_start_once() {
         let mut status = json!({});
         let mut observe = |pod: Option<Pod>| {
-            let (attempts, runner) = Attempts::count(&status, Stage::Running, pod);
+            let (attempts, runner) = Attempts::count(&status, Phase::Running, pod);
             let attempts = attempts.expect("counted");
             status = json!({"attempts": attempts.to_json()});
             let again = Attempts::of(&status).expect("written");
@@ -230,8 +230,8 @@ mod tests {
 
     #[test]
     fn the_runner_of_a_job_from_dask_kubernetes_is_lost() {
-        let count = |before: Stage| Attempts::count(&json!({"jobStatus": "x"}), before, None);
-        assert!(matches!(count(Stage::Running), (Some(_), Runner::Lost)));
-        assert!(matches!(count(Stage::ClusterCreated), (None, Runner::Missing)));
+        let count = |before: Phase| Attempts::count(&json!({"jobStatus": "x"}), before, None);
+        assert!(matches!(count(Phase::Running), (Some(_), Runner::Lost)));
+        assert!(matches!(count(Phase::ClusterCreated), (None, Runner::Missing)));
     }
 }

@@ -1,4 +1,4 @@
-//! The stage of a job, derived from its runner and its previous stage. It only moves forward.
+//! The phase of a job, derived from its runner and its previous phase. It only moves forward.
 
 use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::pod::Cause;
@@ -6,7 +6,7 @@ use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
-use crate::stage::Stage;
+use crate::phase::Phase;
 
 /// The limits in a job's spec.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,9 +59,9 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
-    /// Decides about a job with the previous stage `before`. The end of a runner takes precedence over the spec.
+    /// Decides about a job with the previous phase `before`. The end of a runner takes precedence over the spec.
     pub(crate) fn of(
-        before: Stage,
+        before: Phase,
         limits: &Limits,
         attempts: Option<&Attempts>,
         runner: &Runner,
@@ -98,7 +98,7 @@ impl Decision {
                     }
                 }
                 (Runner::Present(_) | Runner::Leftover(_), _) => Self::Continue,
-                (Runner::Lost, None) if before >= Stage::Running => Self::Failed(lost()),
+                (Runner::Lost, None) if before >= Phase::Running => Self::Failed(lost()),
                 (Runner::Lost | Runner::Missing, Some(_)) if exhausted => failed(lost()),
                 (Runner::Lost | Runner::Missing, _) => Self::Start,
             },
@@ -110,14 +110,14 @@ impl Decision {
         matches!(self, Self::Successful | Self::Failed(_))
     }
 
-    /// Returns the stage of a job with the previous stage `before`.
-    pub(crate) fn stage(&self, before: Stage, runner: &Runner, cluster_exists: bool) -> Stage {
+    /// Returns the phase of a job with the previous phase `before`.
+    pub(crate) fn phase(&self, before: Phase, runner: &Runner, cluster_exists: bool) -> Phase {
         let seen = match (self, runner.pod()) {
-            (Self::Successful, _) => return Stage::Successful,
-            (Self::Failed(_), _) => return Stage::Failed,
+            (Self::Successful, _) => return Phase::Successful,
+            (Self::Failed(_), _) => return Phase::Failed,
             (Self::Suspended, _) | (_, None) => before,
-            (_, Some(pod)) if pod.phase() == "Running" => Stage::Running,
-            (_, Some(_)) if cluster_exists => Stage::ClusterCreated,
+            (_, Some(pod)) if pod.phase() == "Running" => Phase::Running,
+            (_, Some(_)) if cluster_exists => Phase::ClusterCreated,
             (_, Some(_)) => before,
         };
         seen.max(before)
@@ -157,14 +157,14 @@ pub(crate) fn explained(cause: &Cause) -> String {
 
 /// Builds the status of a job with the fields that other tools know.
 pub(crate) fn status(
-    stage: Stage,
+    phase: Phase,
     job: &str,
     runner: &str,
     start: Option<Timestamp>,
     end: Option<Timestamp>,
 ) -> Value {
-    let mut status = json!({"jobStatus": stage.as_str()});
-    if stage > Stage::JobCreated {
+    let mut status = json!({"jobStatus": phase.as_str()});
+    if phase > Phase::JobCreated {
         status["clusterName"] = json!(job);
         status["jobRunnerPodName"] = json!(runner);
     }

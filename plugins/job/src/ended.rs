@@ -5,7 +5,7 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{fields, kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::stage::Stage;
+use crate::phase::Phase;
 
 /// Plans a job that has ended. A runner that ended stays because of its logs. A runner that still runs is deleted: the job's
 /// deadline passed, or only its sidecars are left. The cluster is deleted, unless the deletion policy keeps it.
@@ -14,13 +14,13 @@ use crate::stage::Stage;
 ///
 /// Returns an error if the runner pod can't be read.
 pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan, Error> {
-    let stage = Stage::of(job.status).unwrap_or(Stage::Failed);
+    let phase = Phase::of(job.status).unwrap_or(Phase::Failed);
     let runner = observation.child(&kinds::pod(), &names::runner(job.name));
     let runs_on = |observed: &ObservedObject| Ok::<bool, Error>(!Pod::of(observed)?.is_over());
     let stopped = runner.map(runs_on).transpose()?.unwrap_or(false);
     let cluster = observation
         .child(&kinds::cluster(), job.name)
-        .filter(|_| keeps_cluster(job, stage));
+        .filter(|_| keeps_cluster(job, phase));
     let children = runner.filter(|_| !stopped).into_iter().chain(cluster);
     let time_left = time_left(job, observation.now);
     let delete = time_left.is_some_and(|left| left <= 0);
@@ -35,9 +35,9 @@ pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan,
     })
 }
 
-/// Returns whether the cluster of a job that ended at this stage stays.
-pub(crate) fn keeps_cluster(job: &Resource<'_>, stage: Stage) -> bool {
-    stage == Stage::Failed && job.spec[fields::job::DELETION_POLICY] == fields::job::ON_SUCCESS
+/// Returns whether the cluster of a job that ended in this phase stays.
+pub(crate) fn keeps_cluster(job: &Resource<'_>, phase: Phase) -> bool {
+    phase == Phase::Failed && job.spec[fields::job::DELETION_POLICY] == fields::job::ON_SUCCESS
 }
 
 /// Returns the milliseconds until the job itself is deleted. `None` if it has no `ttlSecondsAfterFinished` or no end time.

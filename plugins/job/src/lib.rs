@@ -15,10 +15,10 @@ mod children;
 mod decision;
 mod ended;
 mod idle;
+mod phase;
 mod plan;
 mod report;
 mod settings;
-mod stage;
 mod validate;
 mod workers;
 

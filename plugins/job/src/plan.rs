@@ -12,8 +12,8 @@ use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
 use crate::decision::{self, Decision, Limits};
+use crate::phase::Phase;
 use crate::report::{self, CLUSTER_IDLE, SUSPENDED};
-use crate::stage::Stage;
 use crate::workers::Registered;
 use crate::{DefaultJob, Settings, children, ended, idle, validate};
 
@@ -22,8 +22,8 @@ const RUNNER_RETRY: u64 = 2000;
 
 /// The observed state of a job, which does not require a valid spec.
 struct JobState<'a> {
-    /// The stage in the status.
-    before: Stage,
+    /// The phase in the status.
+    before: Phase,
     /// The counted starts. `None` before the first runner was seen.
     attempts: Option<Attempts>,
     /// The state of the runner.
@@ -36,8 +36,8 @@ struct JobState<'a> {
     limits: Limits,
     /// The consequence of the observed state.
     decision: Decision,
-    /// The present stage.
-    stage: Stage,
+    /// The present phase.
+    phase: Phase,
 }
 
 /// Plans a `DaskJob`.
@@ -47,7 +47,7 @@ struct JobState<'a> {
 /// Returns an error if the spec is invalid or an observed object can't be read.
 pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let parent = observation.parent_json()?;
-    if Stage::of(&parent["status"]).is_some_and(Stage::is_end) {
+    if Phase::of(&parent["status"]).is_some_and(Phase::is_end) {
         // The end is final, even if the spec has become invalid since.
         return ended::job(observation, &Resource::of(&parent));
     }
@@ -73,7 +73,7 @@ impl<'a> JobState<'a> {
     fn of(observation: &'a Observation, job: &Resource<'_>) -> Result<Self, Error> {
         let observed_runner = observation.child(&kinds::pod(), &names::runner(job.name));
         let observed_cluster = observation.child(&kinds::cluster(), job.name);
-        let before = Stage::of(job.status).unwrap_or(Stage::JobCreated);
+        let before = Phase::of(job.status).unwrap_or(Phase::JobCreated);
         let pod_spec = &job.spec[fields::job::JOB][fields::template::SPEC];
         let main = main_container::name(pod_spec, Role::Runner);
         let policy = pod_spec["restartPolicy"].as_str().unwrap_or_default();
@@ -87,7 +87,7 @@ impl<'a> JobState<'a> {
         if let (Decision::Retry(_), Some(attempts), Some(pod)) = (&decision, &mut attempts, runner.pod()) {
             attempts.record_failure(job.status, pod, observation.now);
         }
-        let stage = decision.stage(before, &runner, observed_cluster.is_some());
+        let phase = decision.phase(before, &runner, observed_cluster.is_some());
         Ok(Self {
             before,
             attempts,
@@ -96,7 +96,7 @@ impl<'a> JobState<'a> {
             observed_cluster,
             limits,
             decision,
-            stage,
+            phase,
         })
     }
 
@@ -128,10 +128,10 @@ impl<'a> JobState<'a> {
         let name = names::runner(job.name);
         Plan {
             children: self.existing_children(),
-            status: decision::status(self.stage, job.name, &name, start, Some(end)).to_string(),
+            status: decision::status(self.phase, job.name, &name, start, Some(end)).to_string(),
             events: vec![report::ended(
                 &self.decision,
-                ended::keeps_cluster(job, self.stage),
+                ended::keeps_cluster(job, self.phase),
             )],
             ..Plan::default()
         }
@@ -142,7 +142,7 @@ impl<'a> JobState<'a> {
     fn suspended(&self, job: &Resource<'_>) -> Plan {
         let is_reported = job.condition_holds(SUSPENDED);
         let runner_name = names::runner(job.name);
-        let mut status = decision::status(self.stage, job.name, &runner_name, None, None);
+        let mut status = decision::status(self.phase, job.name, &runner_name, None, None);
         status["attempts"] = Attempts::default().to_json();
         let event = Event::normal(
             "JobSuspended",
@@ -211,7 +211,7 @@ impl<'a> JobState<'a> {
             waits.unwrap_or_else(|| report::runner_ready(&self.decision, &self.runner, &runner_name, now));
         events.extend(report::stuck_event(job, &runner_ready));
 
-        let mut status = decision::status(self.stage, job.name, &runner_name, self.start(job, now), None);
+        let mut status = decision::status(self.phase, job.name, &runner_name, self.start(job, now), None);
         if let Some(attempts) = &self.attempts {
             status["attempts"] = attempts.to_json();
         }
@@ -247,7 +247,7 @@ impl<'a> JobState<'a> {
         if job.condition_holds(SUSPENDED) {
             events.push(Event::normal("JobResumed", "the job is no longer suspended"));
         }
-        if self.stage == Stage::Running && self.before < Stage::Running {
+        if self.phase == Phase::Running && self.before < Phase::Running {
             events.push(Event::normal("JobRunning", "the runner pod runs"));
         }
         if let Some(attempts) = &mut self.attempts {

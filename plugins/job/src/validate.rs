@@ -8,7 +8,7 @@ use dask_operator_plugin::dask::resource;
 use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::prelude::*;
 
-use crate::stage::Stage;
+use crate::phase::Phase;
 
 /// Returns the findings for the whole object, after defaulting. `old` is the object before an update.
 pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
@@ -44,23 +44,23 @@ pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     checks.into_findings()
 }
 
-/// Adds warnings for changes that have no effect at the present stage.
+/// Adds warnings for changes that have no effect in the present phase.
 fn change(checks: &mut Checks, spec: &Value, old: &Value) {
     let changed = [fields::job::JOB, fields::job::CLUSTER]
         .into_iter()
         .find(|part| spec[part] != old["spec"][part]);
-    let (Some(part), Some(stage)) = (changed, Stage::of(&old["status"])) else {
+    let (Some(part), Some(phase)) = (changed, Phase::of(&old["status"])) else {
         return;
     };
-    if stage.is_end() {
+    if phase.is_end() {
         checks.warning(
             format!("spec.{part}"),
             format!(
                 "the job is over ({}), so that a change has no effect: delete it and apply it again",
-                stage.as_str()
+                phase.as_str()
             ),
         );
-    } else if part == fields::job::JOB && stage > Stage::JobCreated {
+    } else if part == fields::job::JOB && phase > Phase::JobCreated {
         checks.warning(
             "spec.job",
             "the runner that there is keeps its spec: the change counts for the next attempt, if there is one",
@@ -180,15 +180,15 @@ mod tests {
 
     #[test]
     fn warns_about_changes_without_effect() {
-        let before = |stage: &str| {
+        let before = |phase: &str| {
             json!({
                 "metadata": {"name": "j"},
                 "spec": {"job": {"spec": {"containers": [{"name": "job", "image": "i:1"}]}}},
-                "status": {"jobStatus": stage},
+                "status": {"jobStatus": phase},
             })
         };
-        let messages = |stage: &str, pointer: &str, value: Value| {
-            let old = before(stage);
+        let messages = |phase: &str, pointer: &str, value: Value| {
+            let old = before(phase);
             let mut new = old.clone();
             match new.pointer_mut(pointer) {
                 Some(changed) => *changed = value,

@@ -34,6 +34,9 @@ pub const DEFAULT_GROUP: &str = "-default";
 /// Suffix that is appended to the name of a job for the Pod that runs its code.
 pub const RUNNER: &str = "-runner";
 
+/// Prefix of the operator's own annotations.
+pub const ANNOTATION_PREFIX: &str = "kubernetes.dask.org/";
+
 /// Annotation with the hash of the object that was last applied.
 pub const ANNOTATION_HASH: &str = "kubernetes.dask.org/last-applied-hash";
 

@@ -1,7 +1,7 @@
 //! The template of workers, which is built once per plan and completed for each worker.
 
 use dask_operator_plugin::dask::metadata::{
-    self, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
+    self, ANNOTATION_PREFIX, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
 };
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{address, environment, fields, time};
@@ -113,6 +113,6 @@ fn metadata(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -
         .without_sidecar();
     metadata
         .annotations
-        .retain(|name, _| !name.starts_with("kubernetes.dask.org/"));
+        .retain(|name, _| !name.starts_with(ANNOTATION_PREFIX));
     metadata
 }

@@ -59,6 +59,99 @@ struct Candidate {
     is_set: bool,
 }
 
+/// An object in which a field is searched.
+struct SearchedObject<'a> {
+    path: String,
+    /// The schemas of its fields.
+    known: &'a Map<String, Value>,
+    /// The fields that the manifest sets; `None` if the object is not in the manifest.
+    given: Option<&'a Map<String, Value>>,
+    /// Number of levels below the object at which the search starts.
+    level: usize,
+}
+
+impl<'a> SearchedObject<'a> {
+    /// Returns the object of `scope`, at which a search starts.
+    fn of(scope: &Scope<'a>) -> Self {
+        Self {
+            path: scope.path.to_string(),
+            known: scope.known,
+            given: Some(scope.given),
+            level: 0,
+        }
+    }
+
+    /// Returns the object one level below with this schema and value; `None` if the schema is not that of an object.
+    fn below(&self, path: String, schema: &'a Value, value: Option<&'a Value>) -> Option<Self> {
+        Some(Self {
+            path,
+            known: properties(schema)?,
+            given: value.and_then(Value::as_object),
+            level: self.level + 1,
+        })
+    }
+
+    /// Returns the value of a field that the manifest sets.
+    fn value(&self, field: &str) -> Option<&'a Value> {
+        self.given.and_then(|given| given.get(field))
+    }
+
+    /// Returns the field `name` with this schema as an object; `None` if it is not one.
+    fn object(&self, name: &str, schema: &'a Value) -> Option<Self> {
+        self.below(format!("{}.{name}", self.path), schema, self.value(name))
+    }
+
+    /// Returns the first container of a Pod.
+    fn first_container(&self, name: &str, schema: &'a Value) -> Option<Self> {
+        let value = self.value(name).and_then(|containers| containers.get(0));
+        self.below(format!("{}.{name}[0]", self.path), &schema["items"], value)
+    }
+
+    /// Returns the fields that are objects, with their names.
+    fn objects(&self) -> impl Iterator<Item = (&'a str, Self)> {
+        let object =
+            |(name, schema): (&'a String, &'a Value)| Some((name.as_str(), self.object(name, schema)?));
+        self.known.iter().filter_map(object)
+    }
+
+    /// Returns the candidates of this name among the fields that the object can have.
+    fn candidates(&self, name: &str) -> Vec<Candidate> {
+        let is_meant =
+            |field: &&str| *field == name || (!GENERIC.contains(&name) && is_same_name(name, field));
+        // A Pod and its containers both have `resources`. Authors seldom mean those of the Pod.
+        let is_of_pod = |field: &str| field == "resources" && self.known.contains_key("containers");
+        names(self.known)
+            .filter(is_meant)
+            .filter(|field| !is_of_pod(field))
+            .map(|field| Candidate {
+                path: format!("{}.{field}", self.path),
+                level: self.level,
+                is_set: self.value(field).is_some(),
+            })
+            .collect()
+    }
+
+    /// Returns the candidates of this name in the objects below this one, and in the first container of a Pod. Other lists are
+    /// not searched.
+    fn candidates_below(&self, name: &str) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        if self.level == MAX_DEPTH {
+            return found;
+        }
+        for (field, schema) in self.known {
+            let object = match field.as_str() {
+                "containers" => self.first_container(field, schema),
+                _ => self.object(field, schema),
+            };
+            if let Some(object) = object {
+                found.extend(object.candidates(name));
+                found.extend(object.candidates_below(name));
+            }
+        }
+        found
+    }
+}
+
 /// Returns the advice for a field that is unknown in `scope`, such as `did you mean …?`; `None` if no field resembles it.
 pub(super) fn for_field(name: &str, scope: &Scope<'_>) -> Option<String> {
     if name == "template" {
@@ -179,28 +272,20 @@ fn in_resources(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
 
 /// Returns candidates of this name in the objects that the manifest sets in `scope`.
 fn in_given_objects(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    for (part, schema) in scope.known {
-        if let (Some(known), Some(Value::Object(given))) = (properties(schema), scope.given.get(part)) {
-            let path = format!("{}.{part}", scope.path);
-            collect(name, known, Some(given), &path, 1, &mut found);
-        }
-    }
-    limited(found)
+    let object = SearchedObject::of(scope);
+    let given = object.objects().filter(|(_, object)| object.given.is_some());
+    limited(given.flat_map(|(_, object)| object.candidates(name)).collect())
 }
 
 /// Returns candidates for a name that begins with the name of an object: `service.type` for `serviceType`, and
 /// `secret.secretName` for `secretName`.
 fn without_prefix(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
     let mut found = Vec::new();
-    for (part, schema) in scope.known {
-        let (Some(rest), Some(known)) = (strip_word(name, part), properties(schema)) else {
-            continue;
-        };
-        let given = scope.given.get(part).and_then(Value::as_object);
-        let path = format!("{}.{part}", scope.path);
-        collect(&rest, known, given, &path, 1, &mut found);
-        collect(name, known, given, &path, 1, &mut found);
+    for (part, object) in SearchedObject::of(scope).objects() {
+        if let Some(rest) = strip_word(name, part) {
+            found.extend(object.candidates(&rest));
+            found.extend(object.candidates(name));
+        }
     }
     limited(found)
 }
@@ -213,9 +298,7 @@ fn in_enclosing(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
     let mut enclosing = scope.enclosing;
     while let Some(outer) = enclosing {
         if !(in_list && GENERIC.contains(&name)) {
-            let path = outer.path.to_string();
-            let mut here = Vec::new();
-            collect(name, outer.known, Some(outer.given), &path, 0, &mut here);
+            let here = SearchedObject::of(outer).candidates(name);
             if here.iter().any(|candidate| !candidate.is_set) {
                 return here;
             }
@@ -246,73 +329,11 @@ fn below_enclosing(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
 
 /// Returns all candidates of this name below an object. For a generic name, it returns those on the first level only.
 fn below(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    descend(
-        name,
-        scope.known,
-        Some(scope.given),
-        &scope.path.to_string(),
-        1,
-        &mut found,
-    );
+    let mut found = SearchedObject::of(scope).candidates_below(name);
     if GENERIC.contains(&name) {
         found.retain(|candidate| candidate.level == 1);
     }
     found
-}
-
-/// Adds candidates from the objects that an object can have, and from the first container of a Pod. Other lists are not
-/// searched.
-fn descend(
-    name: &str,
-    known: &Map<String, Value>,
-    given: Option<&Map<String, Value>>,
-    path: &str,
-    level: usize,
-    found: &mut Vec<Candidate>,
-) {
-    if level > MAX_DEPTH {
-        return;
-    }
-    for (part, schema) in known {
-        let value = given.and_then(|given| given.get(part));
-        let (schema, value, path) = match part.as_str() {
-            "containers" => (
-                &schema["items"],
-                value.and_then(|containers| containers.get(0)),
-                format!("{path}.{part}[0]"),
-            ),
-            _ => (schema, value, format!("{path}.{part}")),
-        };
-        if let Some(known) = properties(schema) {
-            let given = value.and_then(Value::as_object);
-            collect(name, known, given, &path, level, found);
-            descend(name, known, given, &path, level + 1, found);
-        }
-    }
-}
-
-/// Adds the fields of this name that an object can have.
-fn collect(
-    name: &str,
-    known: &Map<String, Value>,
-    given: Option<&Map<String, Value>>,
-    path: &str,
-    level: usize,
-    found: &mut Vec<Candidate>,
-) {
-    let is_meant = |field: &&str| *field == name || (!GENERIC.contains(&name) && is_same_name(name, field));
-    for field in names(known).filter(is_meant) {
-        // A Pod and its containers both have `resources`. Authors seldom mean those of the Pod.
-        if field == "resources" && known.contains_key("containers") {
-            continue;
-        }
-        found.push(Candidate {
-            path: format!("{path}.{field}"),
-            level,
-            is_set: given.is_some_and(|given| given.contains_key(field)),
-        });
-    }
 }
 
 /// Returns the candidates on the level nearest to the object; none if there are too many.

@@ -6,7 +6,7 @@ use dask_operator_core::gate::Observed;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ChildKey;
-use dask_operator_runtime::contract::{Observation, ObservedObject, SchedulerState};
+use dask_operator_runtime::contract::{Observation, ObservedObject};
 
 use crate::convert;
 
@@ -56,14 +56,7 @@ impl Observed for ObservedState<'_> {
     }
 
     fn dask_workers(&self) -> HashSet<&str> {
-        match &self.observation.scheduler {
-            SchedulerState::Facts(facts) => facts
-                .workers
-                .iter()
-                .map(|worker| worker.address.as_str())
-                .collect(),
-            SchedulerState::NotAsked | SchedulerState::Unreachable(_) => HashSet::new(),
-        }
+        self.observation.scheduler.worker_addresses()
     }
 
     fn has_cluster(&self, uid: &str) -> bool {

@@ -107,10 +107,11 @@ fn is_older(one: &Object, two: &Object) -> bool {
 /// Returns the cluster under which an object is indexed: the one that a worker group or autoscaler names, or the one in
 /// the label of a scheduler.
 fn cluster(object: &Object) -> Option<Place> {
-    let scheduler = object.component_label.as_deref() == Some("scheduler");
-    let label = object.cluster_label.as_ref().filter(|_| scheduler);
-    let name = object.spec_cluster.as_ref().or(label)?;
-    Some((object.namespace.clone(), name.clone()))
+    let name = object
+        .spec_cluster
+        .as_deref()
+        .or_else(|| object.cluster_of_scheduler())?;
+    Some((object.namespace.clone(), name.into()))
 }
 
 impl Inner {

@@ -233,12 +233,18 @@ impl Object {
         &*seen.kind == "Pod" && &*seen.status.phase == "Pending"
     }
 
-    /// Returns the cluster whose scheduler pod or scheduler Service this is; `None` for other objects.
+    /// Returns the name of the cluster whose scheduler pod or scheduler Service this is; `None` for other objects.
+    #[must_use]
+    pub(crate) fn cluster_of_scheduler(&self) -> Option<&str> {
+        let is_scheduler = self.component_label.as_deref() == Some(COMPONENT_SCHEDULER);
+        self.cluster_label.as_deref().filter(|_| is_scheduler)
+    }
+
+    /// Returns the key of that cluster.
     #[must_use]
     pub(crate) fn scheduler_of(&self) -> Option<ClusterKey> {
-        let cluster = self.cluster_label.as_deref()?;
-        (self.component_label.as_deref() == Some(COMPONENT_SCHEDULER))
-            .then(|| ClusterKey::new(&self.namespace, cluster))
+        let cluster = self.cluster_of_scheduler()?;
+        Some(ClusterKey::new(&self.namespace, cluster))
     }
 }
 

@@ -177,14 +177,14 @@ impl Controller {
                 });
             }
         }
-        let (this, asks, expired) = (self.clone(), client.clone(), kinds.clone());
+        let (this, lookups, expired) = (self.clone(), client.clone(), kinds.clone());
         watches.spawn(async move {
             let mut ticks = tokio::time::interval(OVERDUE_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 for kind in expired.iter() {
-                    this.check_overdue(&asks, kind).await;
+                    this.check_overdue(&lookups, kind).await;
                 }
             }
         });

@@ -85,8 +85,7 @@ pub(crate) fn reconcile_requests(
             }
             Some(DaskKind::Job | DaskKind::Autoscaler) => {}
             None => {
-                let scheduler = object.component_label.as_deref() == Some("scheduler");
-                if let Some(cluster) = object.cluster_label.as_deref().filter(|_| scheduler) {
+                if let Some(cluster) = object.cluster_of_scheduler() {
                     of_cluster(DaskKind::Autoscaler, cluster)
                         .into_iter()
                         .for_each(&mut dependency);

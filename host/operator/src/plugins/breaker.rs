@@ -83,7 +83,7 @@ pub(super) enum Transition {
 
 /// Circuit breaker of one plugin.
 #[derive(Debug)]
-pub(super) struct CircuitBreaker {
+pub(super) struct PluginBreaker {
     id: PluginId,
     digest: String,
     rule: RollbackRule,
@@ -105,7 +105,7 @@ struct FailureStreak {
     has_decided: bool,
 }
 
-impl CircuitBreaker {
+impl PluginBreaker {
     /// Creates the circuit breaker of the plugin with this digest. It sends a report when the plugin fails repeatedly.
     pub(super) fn new(
         id: PluginId,
@@ -217,17 +217,18 @@ pub(super) mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
+    use crate::plugins::testing;
 
     /// A breaker, and the receiver of its reports.
     pub(in crate::plugins) fn breaker(
         rule: RollbackRule,
-    ) -> (Arc<CircuitBreaker>, UnboundedReceiver<BreakerReport>) {
+    ) -> (Arc<PluginBreaker>, UnboundedReceiver<BreakerReport>) {
         let (sender, receiver) = unbounded_channel();
         let id = PluginId {
             namespace: None,
             name: "p".into(),
         };
-        (CircuitBreaker::new(id, "sha256:1".into(), rule, sender), receiver)
+        (PluginBreaker::new(id, "sha256:1".into(), rule, sender), receiver)
     }
 
     /// One letter per report: failing and may be rolled back (`b`), failing and may not (`f`), or recovered (`w`).
@@ -331,11 +332,10 @@ pub(super) mod tests {
         }
         let resource = if kind == "DaskPlugin" {
             object["metadata"]["namespace"] = "n".into();
-            serde_json::from_value(object).map(Resource::of_namespace)
+            testing::of_namespace(object)
         } else {
-            serde_json::from_value(object).map(Resource::of_cluster)
+            testing::of_cluster(object)
         };
-        let resource = resource.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(RollbackRule::of(&resource, is_policy), expected);
     }
 }

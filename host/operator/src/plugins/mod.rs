@@ -52,6 +52,8 @@ mod startup;
 mod state;
 mod status;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod time_budget;
 mod unavailable;
@@ -144,18 +146,18 @@ impl Plugins {
         }
     }
 
-    /// Waits for a permit and runs `question`, which calls components for a namespace, on a thread that may block. All of its
-    /// calls together have [`call_time`]. The permit is released when `question` ends, even if the caller no longer waits.
+    /// Waits for a permit and runs `calls`, which calls components for a namespace, on a thread that may block. All of these
+    /// calls together have [`call_time`]. The permit is released when `calls` ends, even if the caller no longer waits.
     ///
     /// # Errors
     ///
-    /// Returns an error if `question` panicked, or if components of the namespace itself got no permit.
-    async fn ask<T: Send + 'static>(
+    /// Returns an error if `calls` panicked, or if components of the namespace itself got no permit.
+    async fn call<T: Send + 'static>(
         &self,
         namespace: &str,
         owner: PluginOwner,
         weight: Weight,
-        question: impl FnOnce() -> T + Send + 'static,
+        calls: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PluginFailure> {
         // A tenant's component must not delay other work.
         let weight = if owner == PluginOwner::Tenant {
@@ -167,7 +169,7 @@ impl Plugins {
         let span = tracing::Span::current();
         let answer = threads::spawn(weight, move || {
             let _permit = permit;
-            span.in_scope(|| until(Instant::now() + call_time(owner), question))
+            span.in_scope(|| until(Instant::now() + call_time(owner), calls))
         });
         Ok(answer.await?)
     }
@@ -186,8 +188,8 @@ impl Plugins {
     ) -> Result<UncheckedPlan, PlanError> {
         let owned = evaluator.clone();
         let plan = self
-            .ask(namespace, evaluator.logic.owner, weight, move || {
-                owned.ask(&observation)
+            .call(namespace, evaluator.logic.owner, weight, move || {
+                owned.call_logic(&observation)
             })
             .await;
         plan.unwrap_or_else(|failure| {
@@ -232,7 +234,7 @@ impl Plugins {
             let titles: Vec<_> = policies.iter().map(|policy| policy.title.clone()).collect();
             let (children, parent) = (std::mem::take(&mut reviewed.children), parent.clone());
             let answer = self
-                .ask(&key.namespace, owner, weight, move || {
+                .call(&key.namespace, owner, weight, move || {
                     review(&policies, kind, &parent, children, now)
                 })
                 .await;

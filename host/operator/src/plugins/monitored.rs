@@ -12,14 +12,14 @@ use dask_operator_runtime::contract::{
 };
 use dask_operator_runtime::{CallError, Failure as CallFailure};
 
-use crate::plugins::breaker::CircuitBreaker;
+use crate::plugins::breaker::PluginBreaker;
 
 /// Component whose calls are counted by a circuit breaker.
 pub(super) struct Monitored<T> {
     /// The component.
     pub(super) inner: T,
     /// Circuit breaker that counts the calls.
-    pub(super) breaker: Arc<CircuitBreaker>,
+    pub(super) breaker: Arc<PluginBreaker>,
 }
 
 impl<T> Monitored<T> {

@@ -105,7 +105,6 @@ impl NamespaceLabels {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_api::ClusterDaskPlugin;
     use dask_operator_core::parent::DaskKind;
     use rstest::rstest;
     use serde_json::{Value, json};
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
     use crate::plugins::catalog::Catalog;
     use crate::plugins::entry::Subject;
-    use crate::plugins::resource::Resource;
+    use crate::plugins::testing;
 
     /// A plugin that was active before this process started.
     fn was_active(selector: &Value) -> PluginState {
@@ -123,9 +122,7 @@ mod tests {
             "spec": {"source": {"file": {"path": "/p.wasm"}}, "namespaceSelector": selector},
             "status": {"digest": "sha256:1", "interfaces": ["policy"]},
         });
-        let object: ClusterDaskPlugin =
-            serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        PluginState::new(Resource::of_cluster(object))
+        PluginState::new(testing::of_cluster(object))
     }
 
     /// Returns whether the resources of each of these namespaces are blocked.

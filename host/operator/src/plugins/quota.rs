@@ -60,12 +60,11 @@ fn age(state: &PluginState) -> (&Option<Time>, &str) {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_api::DaskPlugin;
     use serde_json::json;
 
     use super::*;
     use crate::plugins::request::LoadOutcome;
-    use crate::plugins::resource::Resource;
+    use crate::plugins::testing;
 
     fn plugin(namespace: &str, name: &str, minute: usize) -> (PluginId, PluginState) {
         let object = json!({
@@ -73,8 +72,7 @@ mod tests {
                          "creationTimestamp": format!("2026-01-01T00:{minute:02}:00Z")},
             "spec": {"source": {}},
         });
-        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        let resource = Resource::of_namespace(object);
+        let resource = testing::of_namespace(object);
         (resource.id.clone(), PluginState::new(resource))
     }
 

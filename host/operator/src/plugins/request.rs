@@ -88,19 +88,18 @@ fn requests_version(resource: &Resource, last: &LastGood) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_api::DaskPlugin;
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
     use crate::plugins::state::PluginState;
+    use crate::plugins::testing;
 
     /// A resource that requests a component with this digest, or with any.
     fn resource(digest: Option<&str>) -> Resource {
         let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 2},
                             "spec": {"source": {}, "digest": digest}});
-        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Resource::of_namespace(object)
+        testing::of_namespace(object)
     }
 
     /// A user who can write a status must not be able to activate other bytes than the resource names.

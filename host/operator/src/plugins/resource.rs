@@ -304,6 +304,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::plugins::testing;
 
     #[rstest]
     #[case::file(json!({"source": {"file": {"path": "/p.wasm"}}}), Some(10))]
@@ -313,9 +314,8 @@ mod tests {
     #[case::explicit(json!({"source": {"file": {"path": "/p.wasm"}}, "refreshSeconds": 300}), Some(300))]
     fn refreshes_sources_that_can_change(#[case] spec: Value, #[case] seconds: Option<u64>) {
         let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec});
-        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(
-            Resource::of_namespace(object).refresh(),
+            testing::of_namespace(object).refresh(),
             seconds.map(Duration::from_secs)
         );
     }
@@ -358,9 +358,7 @@ mod tests {
     fn reports_invalid_selectors(#[case] selector: Value, #[case] expected: Option<&str>) {
         let object = json!({"metadata": {"name": "p"}, "spec": {
             "source": {"file": {"path": "/p.wasm"}}, "namespaceSelector": selector}});
-        let object: ClusterDaskPlugin =
-            serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        let resource = Resource::of_cluster(object);
+        let resource = testing::of_cluster(object);
         let said = resource.check().err();
         assert_eq!(
             said.as_ref().map(|failure| failure.reason),

@@ -133,26 +133,19 @@ pub(super) fn parse_limits(text: &str) -> Result<CallLimits, String> {
 mod tests {
     use std::sync::Arc;
 
-    use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
-    use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
-    use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
     use crate::client::resource::ResourceType;
+    use crate::plugins::testing::{self, Unused};
 
     fn of_namespace() -> Resource {
-        let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
-        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Resource::of_namespace(object)
+        testing::of_namespace(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}}))
     }
 
     fn of_cluster() -> Resource {
-        let object = json!({"metadata": {"name": "p"}, "spec": {"source": {}}});
-        let object: ClusterDaskPlugin =
-            serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Resource::of_cluster(object)
+        testing::of_cluster(json!({"metadata": {"name": "p"}, "spec": {"source": {}}}))
     }
 
     #[test]
@@ -196,27 +189,6 @@ mod tests {
             )
         };
         assert_eq!(limits.map(numbers), expected);
-    }
-
-    /// Logic that is never called.
-    struct Unused;
-
-    impl LogicInterface for Unused {
-        fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
-            Err("not asked".into())
-        }
-
-        fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
-            Err("not asked".into())
-        }
-
-        fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
-            Err("not asked".into())
-        }
-
-        fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
-            Err("not asked".into())
-        }
     }
 
     #[rstest]

@@ -118,13 +118,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plugins::resource::Resource;
+    use crate::plugins::testing;
 
     /// A plugin of the cluster, or of a namespace, that was active.
     fn plugin(namespace: Option<&str>) -> PluginState {
         let object = json!({"metadata": {"name": "p"}, "spec": {"source": {}}, "status": {"digest": "sha256:1", "interfaces": ["policy"]}});
-        let object = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        let mut resource = Resource::of_cluster(object);
+        let mut resource = testing::of_cluster(object);
         resource.id.namespace = namespace.map(str::to_owned);
         PluginState::new(resource)
     }

@@ -47,7 +47,7 @@ impl TimeLog {
 
 impl PolicyInterface for TimeLog {
     fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
-        Err("not asked".into())
+        Err("not called".into())
     }
 
     fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
@@ -62,11 +62,11 @@ impl LogicInterface for TimeLog {
     }
 
     fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
-        Err("not asked".into())
+        Err("not called".into())
     }
 
     fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
-        Err("not asked".into())
+        Err("not called".into())
     }
 
     fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {

@@ -56,12 +56,12 @@ pub(crate) struct TenantComponent<T> {
 
 impl<T> TenantComponent<T> {
     /// Calls the component with the rest of the policies' time as its deadline, and counts the time.
-    pub(super) fn call<A>(&self, question: impl FnOnce(&T) -> A) -> A {
+    pub(super) fn call<A>(&self, call: impl FnOnce(&T) -> A) -> A {
         let Some(TimeBudget { left, .. }) = BUDGET.get() else {
-            return question(&self.inner);
+            return call(&self.inner);
         };
         let begun = Instant::now();
-        let answer = self.count(|inner| until(begun + left, || question(inner)));
+        let answer = self.count(|inner| until(begun + left, || call(inner)));
         if let Some(budget) = BUDGET.get() {
             let left = left.saturating_sub(begun.elapsed());
             BUDGET.set(Some(TimeBudget { left, ..budget }));
@@ -70,9 +70,9 @@ impl<T> TenantComponent<T> {
     }
 
     /// Calls the component and counts the time.
-    fn count<A>(&self, question: impl FnOnce(&T) -> A) -> A {
+    fn count<A>(&self, call: impl FnOnce(&T) -> A) -> A {
         let begun = Instant::now();
-        let answer = question(&self.inner);
+        let answer = call(&self.inner);
         if let Some(budget) = BUDGET.get() {
             let used = budget.used + begun.elapsed();
             BUDGET.set(Some(TimeBudget { used, ..budget }));

@@ -11,14 +11,12 @@ use dask_operator_core::stamp::{StampedAction, StampedChild, stamp};
 use serde_json::Value;
 
 use crate::client::object::Object;
-use crate::key::ParentKey;
 use crate::reconcile::memory_budget::Reservation;
 use crate::reconcile::observe::PlanInput;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::plan::Planned;
 use crate::reconcile::problem::Problem;
 use crate::reconcile::response_cache::ResponseCache;
-use crate::threads::blocking::BlockingThreads;
 
 /// A plan, and the changes of children that it requires.
 pub(crate) struct Diff {
@@ -37,28 +35,15 @@ pub(crate) struct Diff {
 }
 
 /// Compares plans with the observed state.
+#[derive(Clone)]
 pub(crate) struct Differ {
-    responses: ResponseCache,
-    blocking: BlockingThreads,
+    /// Responses to earlier applies.
+    pub(super) responses: ResponseCache,
 }
 
 impl Differ {
-    /// Returns a differ that knows the `responses` to earlier applies, and compares on the threads `blocking`.
-    pub(crate) fn new(responses: ResponseCache, blocking: BlockingThreads) -> Self {
-        Self { responses, blocking }
-    }
-
-    /// Computes the changes that have to be written for a plan.
-    pub(crate) async fn diff(&self, key: &ParentKey, planned: Planned) -> Diff {
-        let weight = planned.reservation.weight(&planned.input.observed.parent.json);
-        let responses = self.responses.clone();
-        let compare = move || Diff::of(planned, &responses);
-        self.blocking.run(&key.namespace, weight, compare).await
-    }
-}
-
-impl Diff {
-    fn of(planned: Planned, responses: &ResponseCache) -> Self {
+    /// Computes the changes that have to be written for a plan. The cost grows with the plan and the observed children.
+    pub(crate) fn diff(&self, planned: Planned) -> Diff {
         let Planned {
             input,
             mut plan,
@@ -70,8 +55,8 @@ impl Diff {
             .map(|child| stamp(&input.parent, child))
             .collect();
         let uids = input.observed.all().map(|(_, object)| &*object.uid);
-        let responses = responses.of(uids);
-        Self {
+        let responses = self.responses.of(uids);
+        Diff {
             plan,
             children: children.len(),
             changes: diff(&input.observed, children, &responses),

@@ -6,6 +6,10 @@
 //! 4. [`apply`]: the [`Applier`] sends the changes to the API server.
 //! 5. [`report`]: the [`Reporter`] sends the status and the events.
 //!
+//! The diff has no turn of its own on the blocking threads: the planner passes the plan to the differ on the thread of the last
+//! check. Another turn would be another wait for a permit, and the cost grows with the input of tenants, so that the diff can't
+//! run on the threads that serve requests.
+//!
 //! Only [`apply`], [`report`] and [`kopf`] send requests, through [`crate::client`]. The components and policies that [`plan`]
 //! calls do no I/O.
 
@@ -121,7 +125,9 @@ impl Reconciler {
                 blocking.clone(),
             ),
             planner: Planner::new(plugins, blocking.clone()),
-            differ: Differ::new(responses.clone(), blocking.clone()),
+            differ: Differ {
+                responses: responses.clone(),
+            },
             applier: Applier {
                 stores: stores.clone(),
                 schedulers: schedulers.clone(),
@@ -195,8 +201,9 @@ impl Reconciler {
     ) -> Result<Outcome, NoPlan> {
         let start = Instant::now();
         let request = self.observer.observe(key, object.clone(), reservation).await?;
-        let planned = self.planner.plan(key, request).await?;
-        let diff = self.differ.diff(key, planned).await;
+        let differ = self.differ.clone();
+        let compare = move |planned| differ.diff(planned);
+        let diff = self.planner.plan_and(key, request, compare).await?;
         debug!(duration = ?start.elapsed(), children = diff.children, "planned");
         let applied = self.applier.apply(key, object, diff).await;
         let mut reported = self.reporter.report(key, applied, failures).await;

@@ -111,13 +111,10 @@ impl Observed {
     /// Returns the approximate memory of the facts from the Dask scheduler, in bytes.
     #[must_use]
     pub(crate) fn scheduler_bytes(&self) -> usize {
-        let SchedulerState::Facts(facts) = &self.scheduler else {
-            return 0;
-        };
         let bytes = |worker: &SchedulerWorker| {
             worker.address.len() + worker.name.len() + worker.status.len() + size_of::<SchedulerWorker>()
         };
-        facts.workers.iter().map(bytes).sum()
+        self.scheduler.workers().iter().map(bytes).sum()
     }
 
     /// Returns the observation that the component receives. `now` is in milliseconds since 1970.
@@ -157,14 +154,7 @@ impl gate::Observed for Observed {
     }
 
     fn dask_workers(&self) -> HashSet<&str> {
-        match &self.scheduler {
-            SchedulerState::Facts(facts) => facts
-                .workers
-                .iter()
-                .map(|worker| worker.address.as_str())
-                .collect(),
-            SchedulerState::NotAsked | SchedulerState::Unreachable(_) => HashSet::new(),
-        }
+        self.scheduler.worker_addresses()
     }
 
     fn has_cluster(&self, uid: &str) -> bool {

@@ -87,7 +87,7 @@ impl SchedulerMetrics {
 
     /// Counts a request that was answered, or failed, after `duration`. `operation` is `facts` or `retire`; `outcome` is
     /// `success` or the kind of the error.
-    pub(crate) fn asked(&self, operation: &'static str, outcome: &'static str, duration: Duration) {
+    pub(crate) fn requested(&self, operation: &'static str, outcome: &'static str, duration: Duration) {
         self.requests
             .get_or_create(&SchedulerRequest { operation, outcome })
             .inc();
@@ -110,7 +110,7 @@ mod tests {
     fn all_metrics_are_in_the_text() {
         let mut registry = Registry::default();
         let metrics = SchedulerMetrics::register(&mut registry);
-        metrics.asked("facts", "success", Duration::from_millis(2));
+        metrics.requested("facts", "success", Duration::from_millis(2));
         metrics.polled(4);
         registry.assert_has(&[
             r#"dask_operator_scheduler_requests_total{operation="facts",outcome="success"} 1"#,

@@ -86,7 +86,9 @@ async fn query_scheduler(
             query.await
         }
     };
-    inner.metrics.asked("facts", outcome(&result), start.elapsed());
+    inner
+        .metrics
+        .requested("facts", outcome(&result), start.elapsed());
     result
 }
 
@@ -105,7 +107,9 @@ pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, ad
         Ok(endpoint) => inner.client.session(&endpoint).retire(&addresses).await,
         Err(message) => Err(Failure::no_scheduler(message)),
     };
-    inner.metrics.asked("retire", outcome(&result), start.elapsed());
+    inner
+        .metrics
+        .requested("retire", outcome(&result), start.elapsed());
     let retired: Vec<String> = match result {
         Ok(retired) if retired.len() == addresses.len() => {
             info!(%cluster, workers = retired.len(), duration = ?start.elapsed(), "retired workers");

@@ -6,7 +6,7 @@
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_evaluator::admission::AdmissionFinding;
-use dask_operator_evaluator::rivals::{self, scaled};
+use dask_operator_evaluator::autoscaler_conflict::{mistake, scaled_group};
 use serde_json::Value;
 
 use crate::cache::Stores;
@@ -15,22 +15,22 @@ use crate::client::object::Object;
 /// Returns the mistake that another `DaskAutoscaler` scales the same worker group. Returns `None` if there is no other, or if
 /// `old` already named the same worker group.
 pub(crate) fn find(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<AdmissionFinding> {
-    let (cluster, group) = scaled(object)?;
+    let (cluster, group) = scaled_group(object)?;
     if old
-        .and_then(scaled)
+        .and_then(scaled_group)
         .is_some_and(|before| before == (cluster, group.clone()))
     {
         return None;
     }
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
-    let is_rival = |other: &Object| {
+    let conflicts = |other: &Object| {
         !other.terminating
             && *other.name != *text("name")
-            && scaled(&other.value()).is_some_and(|(_, scales)| scales == group)
+            && scaled_group(&other.value()).is_some_and(|(_, scales)| scales == group)
     };
     let others = stores.of_cluster(DaskKind::Autoscaler, text("namespace"), cluster);
-    let other = others.iter().find(|other| is_rival(other))?;
-    let (field, message) = rivals::mistake(object, &other.name, &group);
+    let other = others.iter().find(|other| conflicts(other))?;
+    let (field, message) = mistake(object, &other.name, &group);
     Some(AdmissionFinding::new("", field, message))
 }
 

@@ -7,13 +7,13 @@ use dask_operator_core::names::{DASK_API_VERSION, LABEL_COMPONENT};
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::predecessor;
+use dask_operator_evaluator::autoscaler_conflict::{default_group, mistake, scaled_group};
 use dask_operator_runtime::contract::ObservedObject;
 use serde_json::Value;
 
-use super::{Known, Level, Renderer};
-use dask_operator_evaluator::rivals::{default_group, mistake, scaled};
+use super::{Level, PreparedResource, Renderer};
 
-impl Known {
+impl PreparedResource {
     /// Returns the kind and name, for messages.
     fn title(&self) -> String {
         format!("{} {}", self.parent.kind.kind(), self.parent.name)
@@ -21,7 +21,7 @@ impl Known {
 
     /// Returns the worker group that this resource scales; `None` if it is not a DaskAutoscaler.
     fn scaled_group(&self) -> Option<String> {
-        let scaled = scaled(&self.object).filter(|_| self.parent.kind == DaskKind::Autoscaler);
+        let scaled = scaled_group(&self.object).filter(|_| self.parent.kind == DaskKind::Autoscaler);
         scaled.map(|(_, group)| group)
     }
 
@@ -46,55 +46,55 @@ impl Known {
 impl Renderer<'_> {
     /// Reports resources that the manifests contain more than once. The last one takes effect, as with `kubectl apply`.
     pub(super) fn report_duplicates(&mut self) {
-        for (before, at) in duplicates(&self.known) {
-            self.known[before].replaced = true;
-            let (source, title) = (self.known[at].source.clone(), self.known[at].title());
+        for (before, at) in duplicates(&self.resources) {
+            self.resources[before].replaced = true;
+            let (source, title) = (self.resources[at].source.clone(), self.resources[at].title());
             let text = format!(
                 "{} has a {title} in this namespace too, and the later one replaces it: choose another name, or remove one \
                  of them",
-                self.known[before].source
+                self.resources[before].source
             );
             self.report(Level::Mistake, &source, &title, "metadata.name", text);
         }
     }
 
     /// Reports autoscalers that scale the same worker group as an earlier one, as the webhook does.
-    pub(super) fn report_rivals(&mut self) {
-        for (other, at, group) in rivals(&self.known) {
-            let known = &self.known[at];
-            let (source, title) = (known.source.clone(), known.title());
-            let (field, text) = mistake(&known.object, &self.known[other].parent.name, &group);
+    pub(super) fn report_autoscaler_conflicts(&mut self) {
+        for (other, at, group) in autoscaler_conflicts(&self.resources) {
+            let resource = &self.resources[at];
+            let (source, title) = (resource.source.clone(), resource.title());
+            let (field, text) = mistake(&resource.object, &self.resources[other].parent.name, &group);
             self.report(Level::Mistake, &source, &title, field, text);
         }
     }
 
     /// Reports if the worker group that the autoscaler at `index` names is in none of the manifests.
     pub(super) fn report_missing_group(&mut self, index: usize, related: &[ObservedObject]) {
-        let known = &self.known[index];
-        let Some(group) = known.scaled_group() else {
+        let resource = &self.resources[index];
+        let Some(group) = resource.scaled_group() else {
             return;
         };
         let is_group = |object: &ObservedObject| {
             object.key.kind == DaskKind::WorkerGroup.kind() && object.key.name == group
         };
-        if group == default_group(&known.parent.cluster) || related.iter().any(is_group) {
+        if group == default_group(&resource.parent.cluster) || related.iter().any(is_group) {
             return;
         }
         let text = format!(
             "there is no DaskWorkerGroup {group} of the DaskCluster {} in these manifests: write the name of one that is on \
              the cluster, or leave it out for the default group",
-            known.parent.cluster
+            resource.parent.cluster
         );
-        let (source, title) = (known.source.clone(), known.title());
+        let (source, title) = (resource.source.clone(), resource.title());
         self.report(Level::Note, &source, &title, "spec.workerGroup", text);
     }
 
-    /// Returns the index in `known` of the manifest that defines this resource; `None` if there is none.
+    /// Returns the index in `resources` of the manifest that defines this resource; `None` if there is none.
     pub(super) fn find_written(&self, kind: DaskKind, namespace: &str, name: &str) -> Option<usize> {
-        self.known.iter().position(|known| {
-            let parent = &known.parent;
-            known.written
-                && !known.replaced
+        self.resources.iter().position(|resource| {
+            let parent = &resource.parent;
+            resource.written
+                && !resource.replaced
                 && parent.kind == kind
                 && parent.namespace == namespace
                 && parent.name == name
@@ -103,7 +103,7 @@ impl Renderer<'_> {
 
     /// Reports that a manifest defines a resource of the same kind and name as a child of `parent`.
     pub(super) fn report_child_collision(&mut self, parent: &Parent, other: usize) {
-        let other = &self.known[other];
+        let other = &self.resources[other];
         if other.is_child_of(parent) {
             return;
         }
@@ -119,11 +119,11 @@ impl Renderer<'_> {
 }
 
 /// Returns pairs of indices: a resource that a later one replaces, and the later one.
-fn duplicates(known: &[Known]) -> Vec<(usize, usize)> {
+fn duplicates(resources: &[PreparedResource]) -> Vec<(usize, usize)> {
     let mut last = HashMap::new();
     let mut duplicates = Vec::new();
-    for (at, known) in known.iter().enumerate() {
-        let parent = &known.parent;
+    for (at, resource) in resources.iter().enumerate() {
+        let parent = &resource.parent;
         if let Some(before) = last.insert((parent.kind, &parent.namespace, &parent.name), at) {
             duplicates.push((before, at));
         }
@@ -132,23 +132,23 @@ fn duplicates(known: &[Known]) -> Vec<(usize, usize)> {
 }
 
 /// Returns the indices of two autoscalers that scale the same worker group, the earlier one first, and the group.
-fn rivals(known: &[Known]) -> Vec<(usize, usize, String)> {
+fn autoscaler_conflicts(resources: &[PreparedResource]) -> Vec<(usize, usize, String)> {
     let mut first = HashMap::new();
-    let mut rivals = Vec::new();
-    for (at, known) in known
+    let mut conflicts = Vec::new();
+    for (at, resource) in resources
         .iter()
         .enumerate()
-        .filter(|(_, known)| known.is_valid && !known.replaced)
+        .filter(|(_, resource)| resource.is_valid && !resource.replaced)
     {
-        let Some(group) = known.scaled_group() else {
+        let Some(group) = resource.scaled_group() else {
             continue;
         };
-        match first.entry((&known.parent.namespace, &known.parent.cluster, group)) {
+        match first.entry((&resource.parent.namespace, &resource.parent.cluster, group)) {
             Entry::Vacant(free) => {
                 free.insert(at);
             }
-            Entry::Occupied(taken) => rivals.push((*taken.get(), at, taken.key().2.clone())),
+            Entry::Occupied(taken) => conflicts.push((*taken.get(), at, taken.key().2.clone())),
         }
     }
-    rivals
+    conflicts
 }

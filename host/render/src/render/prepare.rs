@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::documents::DASK_GROUP;
 
-use super::{Known, Level, Renderer, uid};
+use super::{Level, PreparedResource, Renderer, uid};
 use dask_operator_evaluator::fields::FIELDS;
 use dask_operator_evaluator::findings::retain_for_author;
 use dask_operator_evaluator::manifest::{generated_name, receive};
@@ -26,8 +26,8 @@ const MIN_SIMILARITY: f64 = 0.85;
 const DEFAULT_NAMESPACE: &str = "default";
 
 impl Renderer<'_> {
-    /// Completes, defaults and validates an object, and adds it to `known`. Returns its index there, or `None` if it can't be
-    /// used; the reason has then been reported.
+    /// Completes, defaults and validates an object, and adds it to `resources`. Returns its index there, or `None` if it can't
+    /// be used; the reason has then been reported.
     ///
     /// `written` is true for an object from a manifest and false for a planned child. For a child, only errors are reported:
     /// warnings have already been reported for the resource that the child belongs to.
@@ -138,7 +138,7 @@ impl Renderer<'_> {
                 return None;
             }
         };
-        self.known.push(Known {
+        self.resources.push(PreparedResource {
             source: source.to_owned(),
             parent,
             object,
@@ -146,7 +146,7 @@ impl Renderer<'_> {
             written,
             replaced: false,
         });
-        Some(self.known.len() - 1)
+        Some(self.resources.len() - 1)
     }
 
     /// Returns the Dask kind of an object; `None` if it is no Dask resource. The reason has then been reported.

@@ -4,7 +4,7 @@ use super::*;
 
 mod end;
 mod idle;
-mod life;
+mod phase;
 mod retries;
 mod scale;
 mod suspension;

@@ -1,45 +1,12 @@
 use std::time::{Duration, Instant};
 
-use dask_operator_evaluator::logic::{LogicInterface, PluginFailure};
-use dask_operator_evaluator::policy::{Mode, PolicyInterface};
-use dask_operator_runtime::contract::{
-    self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, Review, ReviewRequest,
-};
+use dask_operator_evaluator::policy::Mode;
 use kube::core::{Expression, Selector};
 use rstest::rstest;
 
 use super::*;
 use crate::plugins::entry::{NAMESPACE_NAME, Scope};
-
-struct Unused;
-
-impl LogicInterface for Unused {
-    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, PluginFailure> {
-        Ok(Vec::new())
-    }
-
-    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
-        Ok(Ok(object.to_owned()))
-    }
-
-    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
-        Ok(Vec::new())
-    }
-
-    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {
-        Err("not asked".into())
-    }
-}
-
-impl PolicyInterface for Unused {
-    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, PluginFailure> {
-        Err("not asked".into())
-    }
-
-    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, PluginFailure> {
-        Err("not asked".into())
-    }
-}
+use crate::plugins::testing::Unused;
 
 fn plugin(title: &str) -> Result<Arc<LogicPlugin>, PluginError> {
     let plugin = LogicPlugin::new(title.into(), "{}".into(), Arc::new(Unused));
@@ -139,9 +106,9 @@ fn finds_logic_and_policies(
         entry("own", "a-second", 1, "", ""),
         entry("own", "b-first", 0, "", ""),
     ]);
-    let (decides, asked) = decide(&catalog, kind, namespace, labels);
+    let (decides, found) = decide(&catalog, kind, namespace, labels);
     assert_eq!(
-        (decides.as_str(), asked),
+        (decides.as_str(), found),
         (logic, policies.iter().map(|name| (*name).to_owned()).collect())
     );
 }

@@ -236,7 +236,6 @@ async fn catch_panic(
 mod tests {
     use std::time::Duration;
 
-    use dask_operator_api::DaskPlugin;
     use dask_operator_core::digest::Digest;
     use dask_operator_evaluator::AllowedKinds;
     use dask_operator_runtime::{Compiling, Engine, EngineConfig, compile_permit};
@@ -248,13 +247,13 @@ mod tests {
     use crate::client::resource::ResourceTypes;
     use crate::plugins::rights::TenantRights;
     use crate::plugins::state::PluginState;
+    use crate::plugins::testing;
 
     /// A resource that requests any component.
     fn resource() -> Resource {
         let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 2},
                             "spec": {"source": {}}});
-        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Resource::of_namespace(object)
+        testing::of_namespace(object)
     }
 
     /// A component that only waits is not the cause if the operator ends meanwhile.

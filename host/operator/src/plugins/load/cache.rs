@@ -164,10 +164,7 @@ pub(super) fn digits(digest: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn digest(bytes: &[u8]) -> String {
-        Digest::of(bytes).to_string()
-    }
+    use crate::plugins::testing::digest;
 
     fn owner(namespace: &str) -> PluginId {
         PluginId {

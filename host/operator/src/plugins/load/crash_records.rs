@@ -273,21 +273,15 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_api::DaskPlugin;
-    use dask_operator_core::digest::Digest;
     use serde_json::json;
 
     use super::*;
-
-    fn digest(bytes: &[u8]) -> String {
-        Digest::of(bytes).to_string()
-    }
+    use crate::plugins::testing::{self, digest};
 
     fn resource(uid: &str, generation: i64) -> Resource {
         let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": uid, "generation": generation},
                             "spec": {"source": {}}});
-        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Resource::of_namespace(object)
+        testing::of_namespace(object)
     }
 
     /// A resource of the cluster.

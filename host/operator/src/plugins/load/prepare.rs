@@ -15,7 +15,7 @@ use dask_operator_runtime::{CompilePermit, Compiling, Component, Engine, Interfa
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::client::resource::ResourceTypes;
-use crate::plugins::breaker::{BreakerReport, CircuitBreaker, RollbackRule};
+use crate::plugins::breaker::{BreakerReport, PluginBreaker, RollbackRule};
 use crate::plugins::entry::{Entry, LoadedComponent};
 use crate::plugins::error::{LoadFailure, LoadReason, PluginError};
 use crate::plugins::limits::limits;
@@ -80,7 +80,7 @@ impl Loader {
         }
         let digest = component.digest().to_string();
         let rule = RollbackRule::of(resource, interfaces.contains(&Interface::Policy));
-        let breaker = CircuitBreaker::new(resource.id.clone(), digest.clone(), rule, self.reports.clone());
+        let breaker = PluginBreaker::new(resource.id.clone(), digest.clone(), rule, self.reports.clone());
         let title = format!("{} of {}", title(&component), resource.id);
         let mut entry = Entry {
             id: resource.id.clone(),
@@ -136,7 +136,7 @@ impl Loader {
         interface: Interface,
         kind: DaskKind,
         title: &str,
-        breaker: &Arc<CircuitBreaker>,
+        breaker: &Arc<PluginBreaker>,
     ) -> Result<Arc<LogicPlugin>, LoadFailure> {
         let inner = ComponentLogic {
             component: component.clone(),

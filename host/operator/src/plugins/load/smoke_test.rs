@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::names::{COMPONENT_SCHEDULER, DASK_API_VERSION, LABEL_CLUSTER, LABEL_COMPONENT};
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::admission::check_patch;
@@ -34,7 +34,7 @@ fn pod(container: &str) -> Value {
 
 fn service() -> Value {
     json!({
-        "selector": {"dask.org/cluster-name": NAME, "dask.org/component": "scheduler"},
+        "selector": {LABEL_CLUSTER: NAME, LABEL_COMPONENT: COMPONENT_SCHEDULER},
         "ports": [{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}],
     })
 }
@@ -175,7 +175,7 @@ pub(super) fn try_policy(policy: &Arc<PolicyPlugin>) -> Result<(), LoadFailure> 
     };
     let planned = |component: &str, spec: Value| {
         json!({
-            "metadata": {"labels": {"dask.org/cluster-name": NAME, "dask.org/component": component}}, "spec": spec,
+            "metadata": {"labels": {LABEL_CLUSTER: NAME, LABEL_COMPONENT: component}}, "spec": spec,
         })
         .to_string()
     };
@@ -183,12 +183,12 @@ pub(super) fn try_policy(policy: &Arc<PolicyPlugin>) -> Result<(), LoadFailure> 
         child(
             "Pod",
             "sample-scheduler",
-            ChildAction::Create(planned("scheduler", pod("scheduler"))),
+            ChildAction::Create(planned(COMPONENT_SCHEDULER, pod("scheduler"))),
         ),
         child(
             "Service",
             "sample-scheduler",
-            ChildAction::Apply(planned("scheduler", service())),
+            ChildAction::Apply(planned(COMPONENT_SCHEDULER, service())),
         ),
         child("Pod", "sample-other", ChildAction::Keep),
     ];

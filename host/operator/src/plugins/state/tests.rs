@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use dask_operator_api::{DaskPlugin, PluginStatus};
+use dask_operator_api::PluginStatus;
 use dask_operator_runtime::{FailureReason, LoadErrorReason};
 use dask_operator_sources::SourceReason;
 use rstest::rstest;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::trials::TRIALS;
 use super::*;
 use crate::plugins::entry::{Entry, Scope};
-use crate::plugins::status;
+use crate::plugins::{status, testing};
 
 fn plugin(status: &Value) -> PluginState {
     let object = json!({
@@ -18,8 +18,7 @@ fn plugin(status: &Value) -> PluginState {
         "spec": {"source": {"file": {"path": "/p.wasm"}}},
         "status": status,
     });
-    let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-    PluginState::new(Resource::of_namespace(object))
+    PluginState::new(testing::of_namespace(object))
 }
 
 /// A version that can be active: bytes with this digest, requested in this generation.
@@ -301,8 +300,7 @@ fn of_cluster(fields: &Value) -> PluginState {
     for (name, value) in fields.as_object().into_iter().flatten() {
         object["spec"][name] = value.clone();
     }
-    let object = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-    PluginState::new(Resource::of_cluster(object))
+    PluginState::new(testing::of_cluster(object))
 }
 
 #[rstest]

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::cache::Stores;
 use crate::client::events::{Events, Level};
-use crate::client::object::Object;
+pub(crate) use crate::client::object::tests::object;
 use crate::client::resource::ResourceType;
 use crate::client::writer::Writer;
 use crate::key::ParentKey;
@@ -238,14 +238,6 @@ pub(crate) fn child(kind: &str, name: &str, action: fn(String) -> ChildAction) -
 
 pub(crate) fn pod(name: &str) -> DesiredChild {
     child("Pod", name, ChildAction::Create)
-}
-
-pub(crate) fn object(value: &Value) -> Object {
-    let kind = ResourceKind::new(
-        value["apiVersion"].as_str().unwrap_or_default(),
-        value["kind"].as_str().unwrap_or_default(),
-    );
-    Object::from_json(&value.to_string(), &kind).unwrap_or_else(|error| panic!("{error}"))
 }
 
 pub(crate) fn parent(kind: &str, status: &Value) -> Value {

@@ -6,7 +6,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::circuit_breaker::{CircuitBreaker, TIMEOUT};
+use super::breaker::{DryRunBreaker, TIMEOUT};
 use super::{DryRunRequest, DryRunResponse, DryRunResult, TOO_MANY, TOO_SLOW, skip};
 
 /// Number of dry runs that are in flight at the same time. Others wait.
@@ -23,7 +23,7 @@ pub(crate) struct DryRunClient {
     client: Client,
     permits: Semaphore,
     memory: Semaphore,
-    breaker: Mutex<CircuitBreaker>,
+    breaker: Mutex<DryRunBreaker>,
 }
 
 impl DryRunClient {
@@ -38,7 +38,7 @@ impl DryRunClient {
         }
     }
 
-    fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
+    fn breaker(&self) -> MutexGuard<'_, DryRunBreaker> {
         self.breaker.lock()
     }
 
@@ -95,7 +95,7 @@ mod tests {
     use dask_operator_evaluator::admission::AdmissionOutcome;
     use serde_json::Value;
 
-    use super::super::circuit_breaker::{MAX_TIMEOUTS, OPEN_TIME};
+    use super::super::breaker::{MAX_TIMEOUTS, OPEN_TIME};
     use super::super::{add_results, requests};
     use super::*;
 

@@ -1,9 +1,9 @@
 //! Dry runs of templates by the API server, which finds everything that it will refuse later.
 //!
 //! [`requests`] creates the requests and [`add_results`] evaluates the responses, both on threads that may block and without I/O.
-//! [`client`] sends the requests. While the API server is overloaded, [`circuit_breaker`] skips dry runs for a while.
+//! [`client`] sends the requests. While the API server is overloaded, [`breaker`] skips dry runs for a while.
 
-mod circuit_breaker;
+mod breaker;
 mod client;
 
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn finished(stage: &str) -> Value {
-    json!({"jobStatus": stage, "clusterName": "j", "jobRunnerPodName": "j-runner",
+fn finished(phase: &str) -> Value {
+    json!({"jobStatus": phase, "clusterName": "j", "jobRunnerPodName": "j-runner",
         "startTime": STARTED, "endTime": FINISHED})
 }
 
@@ -43,12 +43,12 @@ fn deletes_the_children_after_the_end() {
         ("Failed", json!({}), running(), vec![]),
         ("Failed", keep, running(), vec!["keep DaskCluster j"]),
     ];
-    for (stage, spec, pod, left) in cases {
+    for (phase, spec, pod, left) in cases {
         let scenario = job_with(&spec)
-            .status(finished(stage))
+            .status(finished(phase))
             .child(cluster())
             .child(runner(pod));
-        assert_eq!(plan(&scenario).summary(), left, "{stage} {spec}");
+        assert_eq!(plan(&scenario).summary(), left, "{phase} {spec}");
     }
     let failing = job_with(&json!({"deletionPolicy": "OnSuccess"})).status(has_run());
     let failing = failing.child(cluster()).child(runner(ended_pod("Failed", 3)));
@@ -141,7 +141,7 @@ fn sidecars_do_not_keep_a_job_running() {
             {"name": "proxy", "restartCount": 0, "state": {"running": {"startedAt": STARTED}}},
             {"name": "job", "restartCount": 0, "state": {"terminated": ended}}]})
     };
-    for (code, stage, said) in [
+    for (code, phase, said) in [
         (0, "Successful", "JobSuccessful"),
         (
             3,
@@ -152,7 +152,7 @@ fn sidecars_do_not_keep_a_job_running() {
         let scenario = with(has_run(), with_proxy(code))
             .change(|job| job["spec"]["job"]["spec"]["restartPolicy"] = json!("Never"));
         let first = plan(&scenario);
-        assert_eq!(first.status(), finished(stage));
+        assert_eq!(first.status(), finished(phase));
         assert!(first.events()[0].starts_with(said), "{:?}", first.events());
         let after = plan(&scenario.status(first.status()));
         assert_eq!(after.summary(), [""; 0], "the runner is stopped");

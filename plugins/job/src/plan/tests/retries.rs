@@ -109,7 +109,7 @@ fn container_restarts_count_as_attempts() {
         json!({"phase": "Running", "containerStatuses": [
             {"restartCount": restarts, "state": {"running": {"startedAt": STARTED}}}]})
     };
-    let stage = |outcome: &Outcome| outcome.status()["jobStatus"].as_str().map(str::to_owned);
+    let phase = |outcome: &Outcome| outcome.status()["jobStatus"].as_str().map(str::to_owned);
     let (running, failed) = (Some("Running".to_owned()), Some("Failed".to_owned()));
     for (limit, pod, expected) in [
         (2, crashing(0), &running),
@@ -121,7 +121,7 @@ fn container_restarts_count_as_attempts() {
         (0, crashing(0), &failed),
     ] {
         assert_eq!(
-            stage(&at(limit, "OnFailure", pod.clone())),
+            phase(&at(limit, "OnFailure", pod.clone())),
             *expected,
             "{limit} {pod}"
         );

@@ -1,5 +1,6 @@
 //! Check that an address leads to the scheduler of a cluster.
 
+use dask_operator_kubernetes::names::SCHEDULER;
 use serde_json::Value;
 
 use super::service::{has_manual_endpoints, is_headless};
@@ -123,7 +124,7 @@ fn other_host_problem(
     }
     let scheduler = names::scheduler(called.cluster);
     let is_a_schedulers =
-        first.ends_with("-scheduler") || first.ends_with("-service") || first.starts_with(&scheduler);
+        first.ends_with(SCHEDULER) || first.ends_with("-service") || first.starts_with(&scheduler);
     let is_in_cluster = match labels {
         [_] => true,
         [_, namespace] => called.namespace == Some(*namespace),

@@ -75,13 +75,13 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::text;
+    use super::super::tests::texts;
     use super::*;
 
     fn found(container: &Value) -> Vec<String> {
         let mut checks = Checks::default();
         check(&mut checks, container, "c");
-        checks.into_findings().iter().map(text).collect()
+        texts(checks)
     }
 
     #[test]

@@ -219,12 +219,8 @@ fn list_of_words(container: &Value) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::text;
+    use super::super::tests::texts;
     use super::*;
-
-    fn found(checks: Checks) -> Vec<String> {
-        checks.into_findings().iter().map(text).collect()
-    }
 
     /// Returns the findings about a scheduler with these arguments, container ports and Service fields.
     fn of_scheduler(args: &[&str], ports: Value, service: Value) -> Vec<String> {
@@ -234,7 +230,7 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [container]}, "service": service});
         scheduler(&mut checks, &part, "s");
-        found(checks)
+        texts(checks)
     }
 
     fn usual() -> Value {
@@ -312,7 +308,7 @@ mod tests {
             let mut checks = Checks::default();
             let part = json!({"spec": {"containers": [container]}, "service": usual()});
             scheduler(&mut checks, &part, "s");
-            assert_eq!(found(checks), [""; 0], "{args:?}");
+            assert_eq!(texts(checks), [""; 0], "{args:?}");
         }
     }
 
@@ -369,7 +365,7 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [own, proxy]}, "service": usual()});
         scheduler(&mut checks, &part, "s");
-        assert_eq!(found(checks), [""; 0]);
+        assert_eq!(texts(checks), [""; 0]);
         let own = json!({"name": "scheduler", "args": ["dask", "scheduler", "--host", "::1"]});
         for (pod_spec, expected) in [
             (json!({"containers": [own, proxy]}), 0),
@@ -379,7 +375,7 @@ mod tests {
             let mut checks = Checks::default();
             let part = json!({"spec": pod_spec, "service": usual()});
             scheduler(&mut checks, &part, "s");
-            assert_eq!(found(checks).len(), expected, "{pod_spec}");
+            assert_eq!(texts(checks).len(), expected, "{pod_spec}");
         }
     }
 

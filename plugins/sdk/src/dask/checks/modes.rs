@@ -93,7 +93,7 @@ fn as_octal(digits: &str) -> Option<u64> {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::text;
+    use super::super::tests::texts;
     use super::*;
 
     fn findings(volume: &Value) -> Checks {
@@ -110,7 +110,7 @@ mod tests {
             "name": "v", "configMap": {"defaultMode": 755}, "projected": {"defaultMode": 400, "sources": sources},
             "csi": {"volumeAttributes": {"mode": "0755"}},
         });
-        let found: Vec<String> = findings(&volume).into_findings().iter().map(text).collect();
+        let found = texts(findings(&volume));
         assert_eq!(
             found,
             [

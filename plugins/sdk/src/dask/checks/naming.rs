@@ -166,13 +166,13 @@ fn short(name: &str) -> Cow<'_, str> {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::text;
+    use super::super::tests::texts;
     use super::*;
 
     fn found(containers: Value, pods: u64) -> Vec<String> {
         let mut checks = Checks::default();
         check(&mut checks, &json!({"containers": containers}), "w", pods);
-        checks.into_findings().iter().map(text).collect()
+        texts(checks)
     }
 
     fn of_words(words: &[&str], pods: u64) -> Vec<String> {

@@ -13,17 +13,22 @@ fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
     change(&mut spec);
     let mut checks = Checks::default();
     checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
-    checks.into_findings().iter().map(text).collect()
+    texts(checks)
 }
 
 /// Returns a finding as `severity field`.
-pub(super) fn text(finding: &Finding) -> String {
+fn text(finding: &Finding) -> String {
     let severity = match finding.severity {
         Severity::Error => "error",
         Severity::Mistake => "mistake",
         Severity::Warning => "warning",
     };
     format!("{severity} {}", finding.field)
+}
+
+/// Returns the findings, each as [`text`].
+pub(super) fn texts(checks: Checks) -> Vec<String> {
+    checks.into_findings().iter().map(text).collect()
 }
 
 #[test]

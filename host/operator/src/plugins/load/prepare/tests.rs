@@ -1,4 +1,3 @@
-use dask_operator_api::DaskPlugin;
 use dask_operator_evaluator::convert;
 use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_runtime::EngineConfig;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::plugins::testing;
 
 /// Rules that record the user information that they receive.
 struct Notes(Arc<Mutex<String>>);
@@ -31,8 +31,7 @@ impl PolicyInterface for Notes {
 fn a_tenants_policy_receives_names_and_groups_only() {
     let user_info = r#"{"username":"ann","uid":"7","groups":["a"],"extra":{"token":["secret"]}}"#;
     let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
-    let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-    let of_namespace = Resource::of_namespace(object);
+    let of_namespace = testing::of_namespace(object);
     let mut of_cluster = of_namespace.clone();
     of_cluster.id.namespace = None;
     for (resource, expected) in [
@@ -80,9 +79,8 @@ fn forbidden_and_missing_interfaces_are_refused_before_compilation(
     if !interfaces.is_null() {
         object["spec"]["interfaces"] = interfaces;
     }
-    let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
     let bytes = dask_operator_components::WORKER_GROUP.bytes;
-    let prepared = loader.prepare(&Resource::of_namespace(object), bytes, None, None);
+    let prepared = loader.prepare(&testing::of_namespace(object), bytes, None, None);
     assert_eq!(
         prepared.err().map(|failure| failure.reason.as_str()),
         Some(reason)

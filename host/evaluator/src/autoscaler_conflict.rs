@@ -1,11 +1,12 @@
-//! Autoscalers that scale the same worker group. Only the oldest one of them is active.
+//! Autoscalers that scale the same worker group. Only the oldest one of them is active. The webhook looks for them in the
+//! informer cache, and `dask-operator render` in the manifests.
 
 use dask_operator_core::names::DEFAULT_GROUP;
 use serde_json::Value;
 
 /// Returns the cluster and the worker group that a `DaskAutoscaler` scales; `None` if it names no cluster.
 #[must_use]
-pub fn scaled(object: &Value) -> Option<(&str, String)> {
+pub fn scaled_group(object: &Value) -> Option<(&str, String)> {
     let spec = &object["spec"];
     let cluster = spec["cluster"].as_str().filter(|cluster| !cluster.is_empty())?;
     let group = spec["workerGroup"].as_str();

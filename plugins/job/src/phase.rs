@@ -1,10 +1,10 @@
-//! The stages of a job.
+//! The phases of a job.
 
 use dask_operator_plugin::prelude::*;
 
-/// The stages of a job, in order. Flyte and other tools read their names.
+/// The phases of a job, in order. Flyte and other tools read their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum Phase {
     JobCreated,
     ClusterCreated,
     Running,
@@ -12,7 +12,7 @@ pub(crate) enum Stage {
     Failed,
 }
 
-impl Stage {
+impl Phase {
     const ALL: [Self; 5] = [
         Self::JobCreated,
         Self::ClusterCreated,
@@ -32,10 +32,10 @@ impl Stage {
         }
     }
 
-    /// Reads the stage from a status. `None` before the first one was written.
+    /// Reads the phase from a status. `None` before the first one was written.
     pub(crate) fn of(status: &Value) -> Option<Self> {
         let text = status["jobStatus"].as_str()?;
-        Self::ALL.into_iter().find(|stage| stage.as_str() == text)
+        Self::ALL.into_iter().find(|phase| phase.as_str() == text)
     }
 
     /// Returns whether the job has ended.

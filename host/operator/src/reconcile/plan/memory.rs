@@ -11,8 +11,8 @@ use crate::reconcile::observe::PlanInput;
 impl PlanInput {
     /// Returns the memory that a plan and its checks take, in bytes. Of an object to create, `metadata` becomes a JSON
     /// tree. An object to apply becomes a tree as a whole, and is compared with the tree of the existing object.
-    pub(crate) fn weight(&self, plan: &Plan) -> usize {
-        let weight = |child: &contract::DesiredChild| match &child.action {
+    pub(crate) fn plan_bytes(&self, plan: &Plan) -> usize {
+        let bytes = |child: &contract::DesiredChild| match &child.action {
             ChildAction::Keep => 0,
             ChildAction::Create(text) => text.len() + metadata_bytes(text),
             ChildAction::Apply(text) => {
@@ -20,7 +20,7 @@ impl PlanInput {
                 tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
             }
         };
-        plan.children.iter().map(weight).sum::<usize>() + self.observed.scheduler_bytes()
+        plan.children.iter().map(bytes).sum::<usize>() + self.observed.scheduler_bytes()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the stages of a job without retries.
+//! Tests of the phases of a job without retries.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn plans_the_children_of_a_new_job() {
 fn follows_the_runner_through_all_stages() {
     let start = json!({"startTime": STARTED});
     let both = json!({"startTime": STARTED, "endTime": FINISHED});
-    // Previous stage, runner, new stage, times.
+    // Previous phase, runner, new phase, times.
     let cases = [
         ("", json!({}), "ClusterCreated", json!({})),
         ("", json!({"phase": "Pending"}), "ClusterCreated", json!({})),
@@ -60,7 +60,7 @@ fn follows_the_runner_through_all_stages() {
         ),
         ("Running", ended_pod("Succeeded", 0), "Successful", both.clone()),
         ("Running", ended_pod("Failed", 1), "Failed", both),
-        // The stage never moves back.
+        // The phase never moves back.
         ("Running", json!({"phase": "Pending"}), "Running", start.clone()),
         ("Running", json!({"phase": "Unknown"}), "Running", start),
     ];

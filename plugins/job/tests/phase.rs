@@ -10,7 +10,7 @@ use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const STAGES: [&str; 5] = ["JobCreated", "ClusterCreated", "Running", "Successful", "Failed"];
+const PHASES: [&str; 5] = ["JobCreated", "ClusterCreated", "Running", "Successful", "Failed"];
 
 /// An event in the simulation.
 #[derive(Clone, Debug)]
@@ -117,12 +117,12 @@ impl Simulation {
         self.spec["job"]["spec"]["restartPolicy"] == "Never"
     }
 
-    fn stage(&self) -> Option<usize> {
-        STAGES.iter().position(|stage| self.status["jobStatus"] == *stage)
+    fn phase(&self) -> Option<usize> {
+        PHASES.iter().position(|phase| self.status["jobStatus"] == *phase)
     }
 
     fn is_over(&self) -> bool {
-        self.stage() >= Some(3)
+        self.phase() >= Some(3)
     }
 
     fn is_suspended(&self) -> bool {
@@ -307,8 +307,8 @@ impl Simulation {
     }
 
     fn check(&self, plan: &Outcome) {
-        let (before, status) = (self.stage(), plan.status());
-        let after = STAGES.iter().position(|stage| status["jobStatus"] == *stage);
+        let (before, status) = (self.phase(), plan.status());
+        let after = PHASES.iter().position(|phase| status["jobStatus"] == *phase);
         assert!(after >= before, "{:?} after {before:?}", status);
         if self.is_over() {
             assert_eq!(after, before, "the end is final");

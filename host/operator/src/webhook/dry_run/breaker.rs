@@ -17,14 +17,14 @@ pub(super) const OPEN_TIME: Duration = Duration::from_secs(10);
 /// Circuit breaker that skips dry runs for [`OPEN_TIME`] after [`MAX_TIMEOUTS`] consecutive timeouts, so that not every request
 /// waits for an overloaded API server. Then one request tries again, and the others are skipped until its result is known.
 #[derive(Debug, Default)]
-pub(super) struct CircuitBreaker {
+pub(super) struct DryRunBreaker {
     /// Number of consecutive requests with a timeout.
     timeouts: u32,
     /// Time until which dry runs are skipped. `None` while they are sent.
     open_until: Option<Instant>,
 }
 
-impl CircuitBreaker {
+impl DryRunBreaker {
     /// Returns whether a request may send its dry runs. The first request after the open time may do so alone.
     pub(super) fn admits(&mut self, now: Instant) -> bool {
         match self.open_until {
@@ -58,7 +58,7 @@ mod tests {
     /// Pods of one namespace may have to pass a slow webhook.
     #[test]
     fn timeouts_between_responses_do_not_open_the_breaker() {
-        let (now, mut breaker) = (Instant::now(), CircuitBreaker::default());
+        let (now, mut breaker) = (Instant::now(), DryRunBreaker::default());
         for _ in 0..10 {
             for _ in 1..MAX_TIMEOUTS {
                 breaker.record_timeout(now);
