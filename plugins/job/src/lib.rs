@@ -26,6 +26,7 @@ use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;
 
 pub use settings::Settings;
+pub use stage::Stage;
 
 /// The logic plugin for `DaskJob`.
 #[derive(Debug, Clone, Copy)]

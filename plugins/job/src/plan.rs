@@ -3,6 +3,7 @@
 //! Irreversible deletions (at the end of a job, at its suspension, of an idle cluster) are written to the status first. The
 //! next plan sees the status and deletes the objects. Therefore nothing is lost if the operator restarts in between.
 
+use dask_operator_plugin::dask::conditions::{ClusterIdle, Suspended};
 use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
@@ -11,7 +12,7 @@ use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
 use crate::decision::{self, Decision, Limits};
-use crate::report::{self, CLUSTER_IDLE, SUSPENDED};
+use crate::report;
 use crate::stage::Stage;
 use crate::workers::Registered;
 use crate::{DefaultJob, Settings, children, ended, idle, validate};
@@ -139,7 +140,7 @@ impl<'a> JobState<'a> {
     /// Plans a suspended job: its children are deleted once the status reports the suspension, and the attempts start again
     /// after the resumption.
     fn suspended(&self, job: &Resource<'_>) -> Plan {
-        let is_reported = job.condition_holds(SUSPENDED);
+        let is_reported = job.condition_holds(Suspended::TYPE);
         let runner_name = names::runner(job.name);
         let mut status = decision::status(self.stage, job.name, &runner_name, None, None);
         status["attempts"] = Attempts::default().to_json();
@@ -173,7 +174,7 @@ impl<'a> JobState<'a> {
         let mut events = self.events(job);
         if let (idle::Idle::Now(_), Some(attempts)) = (&idle, &mut self.attempts) {
             attempts.mark_cluster_deleted();
-            if !job.condition_holds(CLUSTER_IDLE) {
+            if !job.condition_holds(ClusterIdle::TYPE) {
                 events.push(report::cluster_idle_event());
             }
         }
@@ -243,7 +244,7 @@ impl<'a> JobState<'a> {
     /// Returns the events for changes since the status was written.
     fn events(&mut self, job: &Resource<'_>) -> Vec<Event> {
         let mut events = Vec::new();
-        if job.condition_holds(SUSPENDED) {
+        if job.condition_holds(Suspended::TYPE) {
             events.push(Event::normal("JobResumed", "the job is no longer suspended"));
         }
         if self.stage == Stage::Running && self.before < Stage::Running {

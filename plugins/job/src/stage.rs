@@ -4,16 +4,22 @@ use dask_operator_plugin::prelude::*;
 
 /// The stages of a job, in order. Flyte and other tools read their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub enum Stage {
+    /// Nothing exists yet.
     JobCreated,
+    /// The cluster exists.
     ClusterCreated,
+    /// The job's code runs.
     Running,
+    /// The job's code succeeded.
     Successful,
+    /// The job's code failed, or a limit was exceeded.
     Failed,
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [
+    /// All stages.
+    pub const ALL: [Self; 5] = [
         Self::JobCreated,
         Self::ClusterCreated,
         Self::Running,
@@ -22,7 +28,8 @@ impl Stage {
     ];
 
     /// Returns the name in `status.jobStatus`.
-    pub(crate) fn as_str(self) -> &'static str {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::JobCreated => "JobCreated",
             Self::ClusterCreated => "ClusterCreated",
