@@ -50,6 +50,7 @@ generate: build ## Update generated files that are checked in: crds/, the chart'
 	target/debug/dask-operator crds --output crds
 	target/debug/dask-operator reference command-line > docs/reference/cli.md
 	target/debug/dask-operator reference metrics > docs/metrics.md
+	UPDATE_GOLDEN=1 cargo test --quiet --workspace --test conditions
 	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 
 .PHONY: book

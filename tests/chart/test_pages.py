@@ -68,7 +68,7 @@ def words(code):
 
 
 def test_condition_reasons_are_documented():
-    page = (ROOT / "docs" / "plugins.md").read_text()
+    page = (ROOT / "docs" / "reference" / "conditions.md").read_text()
     found = set(reasons())
     assert {"Quarantined", "HostExhausted", "PluginShareUsed", "PluginsBusy", "TooManyPlugins", "NamespaceUnknown"} <= found
     # With an unreadable certificate file the operator does not start, so no condition has this reason.

@@ -15,37 +15,39 @@ pub struct ApiError {
     pub retry_after: Option<u32>,
 }
 
-/// The class of an API server error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ErrorClass {
-    /// The object does not exist, or no longer exists.
-    Gone,
-    /// The API server does not serve this kind: its definition is not installed.
-    KindNotServed,
-    /// The decision is out of date: the object was changed or recreated after it was read.
-    Stale,
-    /// An object of that name already exists.
-    AlreadyExists,
-    /// An object of that name exists and belongs to another owner or field manager.
-    Taken,
-    /// The object is invalid: the API server will not accept it without a change.
-    Invalid,
-    /// A node port or an IP address that the object requests is allocated to another object.
-    InUse,
-    /// The quota of the namespace is exceeded.
-    QuotaExceeded,
-    /// The namespace is being deleted.
-    NamespaceTerminating,
-    /// The operator or the object lacks a permission; a user or an administrator has to change that.
-    Forbidden,
-    /// The API server does not accept the operator's credentials.
-    Unauthorized,
-    /// Too many requests.
-    Throttled,
-    /// The API server or a service that it depends on (a webhook, etcd) fails.
-    Unavailable,
-    /// No response: the connection failed or the request timed out.
-    NoAnswer,
+crate::reasons! {
+    /// The class of an API server error.
+    #[derive(Hash, PartialOrd, Ord)]
+    pub enum ErrorClass {
+        /// The object does not exist, or no longer exists. This is reported if it lasts.
+        Gone => "NotFound",
+        /// The API server does not serve this kind: its definition is not installed.
+        KindNotServed => "KindNotServed",
+        /// The object was changed or created again after the operator had read it. This is reported if it lasts.
+        Stale => "Conflict",
+        /// An object of that name exists and does not belong to the resource: rename or delete one of them.
+        AlreadyExists => "AlreadyExists",
+        /// An object of that name exists and belongs to another owner or field manager: rename or delete one of them.
+        Taken => "Taken",
+        /// The API server refuses the object as invalid. The phase is `Error` until you change the resource.
+        Invalid => "Invalid",
+        /// Another object has the node port or IP address that the object requests.
+        InUse => "InUse",
+        /// The quota of the namespace is used up.
+        QuotaExceeded => "QuotaExceeded",
+        /// The namespace is being deleted.
+        NamespaceTerminating => "NamespaceTerminating",
+        /// The operator or the object lacks a permission: ask an administrator to grant it.
+        Forbidden => "Forbidden",
+        /// The API server does not accept the operator's credentials.
+        Unauthorized => "Unauthorized",
+        /// The API server receives too many requests. This is reported if it lasts.
+        Throttled => "TooManyRequests",
+        /// The API server or a service that it depends on (a webhook, etcd) fails. This is reported if it lasts.
+        Unavailable => "ServerError",
+        /// The connection failed or the request timed out. This is reported if it lasts.
+        NoAnswer => "NoAnswer",
+    }
 }
 
 /// The time of the next attempt.
@@ -68,24 +70,6 @@ pub enum RetryPolicy {
 const NAMESPACE_TERMINATION_DELAY: Duration = Duration::from_secs(30);
 
 impl ErrorClass {
-    /// All classes.
-    pub const ALL: [Self; 14] = [
-        Self::Gone,
-        Self::KindNotServed,
-        Self::Stale,
-        Self::AlreadyExists,
-        Self::Taken,
-        Self::Invalid,
-        Self::InUse,
-        Self::QuotaExceeded,
-        Self::NamespaceTerminating,
-        Self::Forbidden,
-        Self::Unauthorized,
-        Self::Throttled,
-        Self::Unavailable,
-        Self::NoAnswer,
-    ];
-
     /// Returns the class of `error`.
     #[must_use]
     pub fn of(error: &ApiError) -> Self {
@@ -169,27 +153,6 @@ impl ErrorClass {
                 | Self::Unavailable
                 | Self::NoAnswer
         )
-    }
-
-    /// Returns the name of the class in conditions, events and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gone => "NotFound",
-            Self::KindNotServed => "KindNotServed",
-            Self::Stale => "Conflict",
-            Self::AlreadyExists => "AlreadyExists",
-            Self::Taken => "Taken",
-            Self::Invalid => "Invalid",
-            Self::InUse => "InUse",
-            Self::QuotaExceeded => "QuotaExceeded",
-            Self::NamespaceTerminating => "NamespaceTerminating",
-            Self::Forbidden => "Forbidden",
-            Self::Unauthorized => "Unauthorized",
-            Self::Throttled => "TooManyRequests",
-            Self::Unavailable => "ServerError",
-            Self::NoAnswer => "NoAnswer",
-        }
     }
 }
 

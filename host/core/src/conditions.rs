@@ -1,60 +1,36 @@
 //! Conditions that only the host writes, and the syntax of types and reasons of conditions.
 
+use std::sync::LazyLock;
+
 use crate::labels;
 
-/// A condition that only the host writes, and that no plan may contain. It is present while there is a problem, and removed
-/// afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum HostCondition {
-    /// A component trapped, exceeded a limit or failed otherwise.
-    PluginFailed,
-    /// Children of a kind that the component declares can't be listed.
-    KindNotListed,
-    /// The component's plan violated a rule, or a policy did not permit it.
-    PlanRefused,
-    /// The API server refused what was planned.
-    ApplyFailed,
-    /// The resource is invalid until a user changes it.
-    SpecInvalid,
-    /// A policy in monitor mode would not have permitted the plan as it is.
-    PolicyViolated,
-}
-
-impl HostCondition {
-    /// All conditions.
-    pub const ALL: [Self; 6] = [
-        Self::PluginFailed,
-        Self::KindNotListed,
-        Self::PlanRefused,
-        Self::ApplyFailed,
-        Self::SpecInvalid,
-        Self::PolicyViolated,
-    ];
-
-    /// Returns the type of the condition in a status.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PluginFailed => "PluginFailed",
-            Self::KindNotListed => "KindNotListed",
-            Self::PlanRefused => "PlanRefused",
-            Self::ApplyFailed => "ApplyFailed",
-            Self::SpecInvalid => "SpecInvalid",
-            Self::PolicyViolated => "PolicyViolated",
-        }
+crate::reasons! {
+    /// A condition that only the host writes, and that no plan may contain. It is present while there is a problem, and removed
+    /// afterwards.
+    #[derive(PartialOrd, Ord)]
+    pub enum HostCondition {
+        /// A component failed, or can't be used.
+        PluginFailed => "PluginFailed",
+        /// The operator can't list a kind of child objects that the component declares.
+        KindNotListed => "KindNotListed",
+        /// The plan breaks a rule, or a policy does not permit it.
+        PlanRefused => "PlanRefused",
+        /// The API server refuses child objects.
+        ApplyFailed => "ApplyFailed",
+        /// The resource is invalid until a user changes it.
+        SpecInvalid => "SpecInvalid",
+        /// A policy that only monitors would have forbidden or changed the plan.
+        PolicyViolated => "PolicyViolated",
     }
 }
 
 /// Types of all conditions of the host.
-pub const OF_HOST: [&str; HostCondition::ALL.len()] = {
-    let mut types = [""; HostCondition::ALL.len()];
-    let mut index = 0;
-    while index < types.len() {
-        types[index] = HostCondition::ALL[index].as_str();
-        index += 1;
-    }
-    types
-};
+pub static OF_HOST: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    HostCondition::all()
+        .into_iter()
+        .map(HostCondition::as_str)
+        .collect()
+});
 
 /// Returns whether `text` is a valid condition type: a name of at most 63 characters, with an optional DNS prefix and slash.
 #[must_use]
@@ -83,8 +59,9 @@ mod tests {
 
     #[test]
     fn all_conditions_of_the_host_are_listed() {
-        let expected = HostCondition::ALL.map(HostCondition::as_str);
-        assert_eq!(OF_HOST, expected);
+        let expected = HostCondition::all().into_iter().map(HostCondition::as_str);
+        assert_eq!(*OF_HOST, expected.collect::<Vec<_>>());
+        assert_eq!(OF_HOST.len(), 6);
     }
 
     #[rstest]

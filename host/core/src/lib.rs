@@ -17,7 +17,7 @@
 //! The other modules:
 //!
 //! - [`raw_object`]: JSON objects that are only partly parsed;
-//! - [`reasons!`]: reasons as enums, and their words in conditions, events and metrics;
+//! - [`reasons!`]: reasons as enums, with their words in conditions, events and metrics, and descriptions for users;
 //! - [`labels`], [`names`], [`quantity`] and [`rfc1123`]: conventions of Kubernetes, shared with plugins;
 //! - [`predecessor`]: children that dask-kubernetes creates;
 //! - [`digest`]: SHA-256 digests;

@@ -1,6 +1,9 @@
-//! Enums of reasons, which users see as one word in CamelCase in conditions, events and metrics.
+//! Enums of what users see as one word: types and reasons of conditions, and values of labels of metrics.
 
 /// Defines an enum of reasons, and the word of each for users. Variants after `containing` have the words of another enum.
+///
+/// The doc comment of a variant is also its description in `docs/reference/conditions.md`. It says what the reason means, and
+/// what to do.
 ///
 /// ```
 /// dask_operator_core::reasons! {
@@ -23,6 +26,7 @@
 /// }
 ///
 /// assert_eq!(StartReason::File(FileReason::Missing).as_str(), "FileMissing");
+/// assert_eq!(StartReason::File(FileReason::Missing).description(), "There is no such file.");
 /// assert_eq!(StartReason::all().len(), 2);
 /// ```
 #[macro_export]
@@ -30,34 +34,45 @@ macro_rules! reasons {
     (
         $(#[$meta:meta])*
         $visibility:vis enum $name:ident {
-            $($(#[$variant_meta:meta])* $variant:ident => $word:literal,)+
+            $($(#[doc = $description:literal])+ $variant:ident => $word:literal,)+
         } $(containing {
-            $($(#[$nested_meta:meta])* $nested:ident($type:ty),)+
+            $($(#[doc = $nested_description:literal])+ $nested:ident($type:ty),)+
         })?
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         $visibility enum $name {
-            $($(#[$variant_meta])* $variant,)+
-            $($($(#[$nested_meta])* $nested($type),)+)?
+            $($(#[doc = $description])+ $variant,)+
+            $($($(#[doc = $nested_description])+ $nested($type),)+)?
         }
 
         impl $name {
             /// Returns all reasons.
             #[must_use]
-            #[allow(dead_code)] // Only tests of the documentation list the reasons.
+            #[allow(dead_code)] // Only the documentation lists all reasons of some enums.
             $visibility fn all() -> Vec<Self> {
                 let all = vec![$(Self::$variant),+];
                 $($(let all = [all, <$type>::all().into_iter().map(Self::$nested).collect()].concat();)+)?
                 all
             }
 
-            /// Returns the reason as users see it: one word in CamelCase.
+            /// Returns the reason as users see it: one word.
             #[must_use]
             $visibility fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
                     $($(Self::$nested(reason) => reason.as_str(),)+)?
+                }
+            }
+
+            /// Returns the description for users: the doc comment of the reason.
+            #[must_use]
+            #[allow(dead_code)] // The documentation describes the reasons of some enums only.
+            $visibility fn description(self) -> &'static str {
+                match self {
+                    // Each line of a doc comment begins with a space.
+                    $(Self::$variant => concat!($($description),+).trim_start(),)+
+                    $($(Self::$nested(reason) => reason.description(),)+)?
                 }
             }
         }

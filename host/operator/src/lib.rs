@@ -15,7 +15,8 @@
 //!
 //! Imports point downwards: [`run`] wires all parts; [`controller`] uses [`reconcile`], which uses [`schedulers`], [`cache`] and
 //! [`plugins`]; these and the [`webhook`] use [`client`]; [`metrics`], [`health`], [`threads`], [`leader_election`] and
-//! [`log_limit`] are at the bottom. `tests/layers.rs` checks this, and which modules do I/O.
+//! [`log_limit`] are at the bottom. `tests/layers.rs` checks this, and which modules do I/O. [`reference`] lists the conditions
+//! for the documentation.
 
 // Only contributors read this page.
 #![allow(rustdoc::private_intra_doc_links)]
@@ -35,6 +36,7 @@ mod newest;
 mod plugins;
 mod reconcile;
 mod recording;
+pub mod reference;
 pub mod run;
 mod schedulers;
 mod selection;

@@ -17,25 +17,44 @@ use page::Description;
 /// Start of all names, without the underscore.
 const PREFIX: &str = "dask_operator";
 
+/// Outcome of what succeeded, in labels.
+pub(crate) const SUCCESS: &str = "success";
+
 /// Name of a label, and its values if these are a closed set.
-pub(crate) type Label = (&'static str, &'static [&'static str]);
+pub(crate) type Label = (&'static str, Vec<&'static str>);
 
 /// Set of labels, or a metric with these labels, as described in `docs/metrics.md`.
 pub(crate) trait Labelled {
-    /// Labels in their order in the text.
-    const LABELS: &'static [Label];
+    /// Returns the labels in their order in the text.
+    fn labels() -> Vec<Label>;
+}
+
+/// Returns a label whose values are no closed set.
+pub(crate) fn open(name: &'static str) -> Label {
+    (name, Vec::new())
+}
+
+/// Returns the label of outcomes: `success`, or one of these words of failures.
+pub(crate) fn outcomes(failures: impl IntoIterator<Item = &'static str>) -> Label {
+    ("outcome", [SUCCESS].into_iter().chain(failures).collect())
 }
 
 impl Labelled for Counter {
-    const LABELS: &'static [Label] = &[];
+    fn labels() -> Vec<Label> {
+        Vec::new()
+    }
 }
 
 impl<N, A> Labelled for Gauge<N, A> {
-    const LABELS: &'static [Label] = &[];
+    fn labels() -> Vec<Label> {
+        Vec::new()
+    }
 }
 
 impl<L: Labelled, M, C> Labelled for Family<L, M, C> {
-    const LABELS: &'static [Label] = L::LABELS;
+    fn labels() -> Vec<Label> {
+        L::labels()
+    }
 }
 
 /// Label of metrics by kind.
@@ -46,7 +65,9 @@ pub(crate) struct ByKind {
 }
 
 impl Labelled for ByKind {
-    const LABELS: &'static [Label] = &[("kind", &[])];
+    fn labels() -> Vec<Label> {
+        vec![open("kind")]
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -55,7 +76,9 @@ struct Build {
 }
 
 impl Labelled for Build {
-    const LABELS: &'static [Label] = &[("version", &[])];
+    fn labels() -> Vec<Label> {
+        vec![open("version")]
+    }
 }
 
 /// Metrics of the process.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the crate from the top to the bottom. A module imports only modules of lower layers.
 const LAYERS: &[&[&str]] = &[
-    &["run"],
+    &["reference", "run"],
     &["controller", "logging"],
     &["args", "reconcile"],
     &["schedulers", "webhook"],

@@ -129,7 +129,7 @@ impl LoadErrorKind {
 dask_operator_core::reasons! {
     /// Reason why a component can't be loaded.
     pub enum LoadErrorReason {
-        /// The bytes are no component that this host can run.
+        /// The bytes are no component that this operator can run: check them with `dask-operator plugin inspect FILE`.
         Unfit => "Unfit",
     } containing {
         /// Load on the host may be the cause, or a call failed.
@@ -277,23 +277,28 @@ impl Failure {
 dask_operator_core::reasons! {
     /// Reason why a call returned no answer.
     pub enum FailureReason {
-        /// The component does not have the interface.
+        /// The component does not have the interface: tell its author.
         InterfaceMissing => "PluginInterfaceMissing",
-        /// The component trapped.
+        /// The component trapped: tell its author.
         Trapped => "PluginTrapped",
-        /// The component did not answer before its deadline, or was not compiled in time.
+        /// The component did not answer before its deadline, or was not compiled in time: tell its author. You can raise the
+        /// limit `milliseconds` of a call up to that of the operator.
         DeadlineExceeded => "PluginDeadlineExceeded",
-        /// The caller had no time left.
+        /// Earlier calls have used up the time: of the request, of the review of a plan, or of the trial on a sample. The
+        /// operator retries. `dask_operator_plugin_call_duration_seconds` shows which components are slow.
         NoTimeLeft => "NoTimeLeft",
-        /// The component requested more memory than its limit.
+        /// The component requested more memory than its limit: tell its author. You can raise the limit `memory` up to that of
+        /// the operator.
         MemoryExceeded => "PluginMemoryExceeded",
-        /// The answer exceeds a limit.
+        /// The answer exceeds a limit: tell the author of the component. You can raise the limit `output` up to that of the
+        /// operator.
         OutputExceeded => "PluginOutputExceeded",
-        /// The host had no room for the component, or no memory or no process to compile it.
+        /// The operator had no room for the call, or no memory or no process to compile the component, through no fault of the
+        /// component. The message says which. The operator retries. If this continues, give it more memory.
         HostExhausted => "HostExhausted",
-        /// The answer contains invalid JSON.
+        /// The answer contains invalid JSON: tell the author of the component.
         InvalidJson => "PluginInvalidJson",
-        /// The answer is not of its type.
+        /// The answer is not of its type: tell the author of the component.
         MalformedAnswer => "PluginMalformedAnswer",
     }
 }

@@ -179,75 +179,35 @@ impl Error {
     }
 }
 
-/// The kind of an [`Error`]. It displays as a short word, for a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// [`Error::Refused`].
-    Refused,
-    /// [`Error::Unreachable`].
-    Unreachable,
-    /// [`Error::TimedOut`].
-    Timeout,
-    /// [`Error::Busy`].
-    Busy,
-    /// [`Error::Lost`].
-    Lost,
-    /// [`Error::NotScheduler`].
-    NotScheduler,
-    /// All errors of TLS: [`Error::TlsRequired`], [`Error::TlsNotOffered`], [`Error::TlsNotConfigured`] and [`Error::Tls`].
-    Tls,
-    /// [`Error::TooLarge`].
-    TooLarge,
-    /// [`Error::Protocol`].
-    Protocol,
-    /// [`Error::Exception`].
-    Exception,
-    /// [`Error::Unsupported`].
-    Unsupported,
-    /// [`Error::Http`].
-    Http,
-}
-
-impl ErrorKind {
-    /// All kinds.
-    pub const ALL: [Self; 12] = [
-        Self::Refused,
-        Self::Unreachable,
-        Self::Timeout,
-        Self::Busy,
-        Self::Lost,
-        Self::NotScheduler,
-        Self::Tls,
-        Self::TooLarge,
-        Self::Protocol,
-        Self::Exception,
-        Self::Unsupported,
-        Self::Http,
-    ];
-
-    /// Returns the kind as a short word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Busy => "busy",
-            Self::Lost => "lost",
-            Self::NotScheduler => "not-a-scheduler",
-            Self::Tls => "tls",
-            Self::TooLarge => "too-large",
-            Self::Protocol => "protocol",
-            Self::Exception => "exception",
-            Self::Unsupported => "unsupported",
-            Self::Http => "http",
-        }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
+dask_operator_core::reasons! {
+    /// The kind of an [`Error`]. It displays as a short word, for a metric label.
+    #[derive(Hash)]
+    #[non_exhaustive]
+    pub enum ErrorKind {
+        /// No process listens on the port.
+        Refused => "refused",
+        /// There is no route to the host, or its name does not resolve.
+        Unreachable => "unreachable",
+        /// The time limit of a step passed.
+        Timeout => "timeout",
+        /// No memory was left for the reply, because of replies of other schedulers.
+        Busy => "busy",
+        /// The connection ended before the reply was complete.
+        Lost => "lost",
+        /// Another kind of server listens on the port.
+        NotScheduler => "not-a-scheduler",
+        /// There is no TLS connection: one side does not offer TLS, lacks a certificate or does not accept the other's.
+        Tls => "tls",
+        /// A message is larger than the limit.
+        TooLarge => "too-large",
+        /// The reply does not follow Dask's protocol.
+        Protocol => "protocol",
+        /// The call raised an exception in the scheduler.
+        Exception => "exception",
+        /// The scheduler does not have the call.
+        Unsupported => "unsupported",
+        /// The HTTP server returned an error status.
+        Http => "http",
     }
 }
 
@@ -284,7 +244,7 @@ mod tests {
     /// The words are the values of a metric label, on which users may have alerts.
     #[test]
     fn the_words_of_kinds_are_stable_and_unique() {
-        let words = ErrorKind::ALL.map(ErrorKind::as_str);
+        let words: Vec<_> = ErrorKind::all().into_iter().map(ErrorKind::as_str).collect();
         let expected = [
             "refused",
             "unreachable",
@@ -300,7 +260,7 @@ mod tests {
             "http",
         ];
         assert_eq!(words, expected);
-        assert_eq!(HashSet::from(words).len(), words.len());
+        assert_eq!(words.iter().collect::<HashSet<_>>().len(), words.len());
     }
 
     #[test]

@@ -182,39 +182,41 @@ impl SourceError {
 dask_operator_core::reasons! {
     /// Reason why a component can't be fetched or pushed.
     pub enum SourceReason {
-        /// The text is not a valid name of an image.
+        /// The name of the image is invalid: check `source`.
         InvalidReference => "InvalidReference",
-        /// The registry has no such image.
+        /// The registry has no such image: check `source`.
         ImageNotFound => "ImageNotFound",
-        /// The registry requires credentials, or denies access to the given ones.
+        /// The registry requires credentials, or denies access to the given ones: check `pullSecrets`.
         NotAuthorised => "NotAuthorised",
-        /// The registry's certificate is not trusted.
+        /// The registry's certificate is not trusted: give the certificate of its authority to the operator
+        /// (`--plugin-ca-file`).
         CertificateNotTrusted => "CertificateNotTrusted",
-        /// The registry can't be reached.
+        /// The registry can't be reached: check it and the network. The operator retries.
         RegistryUnreachable => "RegistryUnreachable",
-        /// The registry did not answer in time.
+        /// The registry did not answer in time: check it and the network. The operator retries.
         RegistryTimeout => "RegistryTimeout",
-        /// The registry returned an error or an invalid response.
+        /// The registry returned an error or an invalid response: check it. The operator retries.
         RegistryError => "RegistryError",
-        /// The registry's token server is on a host that must not receive credentials.
+        /// The registry's token server is on a host that must not receive credentials: if the host in the message belongs to
+        /// the registry, add it to the operator's flags (`--plugin-auth-host`).
         AuthHostNotAllowed => "AuthHostNotAllowed",
-        /// The registry redirects to a location that is not allowed.
+        /// The registry redirects to a location that is not allowed: check the address of its storage.
         RedirectNotAllowed => "RedirectNotAllowed",
-        /// The image does not contain a component.
+        /// The file or image is not a component: check it with `dask-operator plugin inspect FILE`.
         NotAComponent => "NotAComponent",
-        /// The component, or a response of the registry, is too large.
+        /// The component, or a response of the registry, is larger than the operator reads.
         TooLarge => "TooLarge",
-        /// The bytes do not have the expected digest.
+        /// The bytes do not have the expected digest: check `source` and `digest`.
         DigestMismatch => "DigestMismatch",
-        /// The administrator does not allow this source.
+        /// The operator's flags don't allow this source (`--allow-plugin-source`, `--allow-tenant-plugin-source`).
         SourceNotAllowed => "SourceNotAllowed",
-        /// The file is not below one of the allowed folders.
+        /// The file is not below one of the operator's folders for plugins (`--plugin-folder`).
         FileOutsideFolder => "FileOutsideFolder",
-        /// The file can't be read.
+        /// The file can't be read: check `source`.
         FileUnreadable => "FileUnreadable",
         /// The certificate file contains no certificate.
         CertificateFileUnreadable => "CertificateFileUnreadable",
-        /// The credentials can't be parsed.
+        /// The credentials can't be parsed: check `pullSecrets`.
         CredentialsUnusable => "CredentialsUnusable",
     }
 }

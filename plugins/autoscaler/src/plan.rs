@@ -1,5 +1,6 @@
 //! The plan of an autoscaler: its status, conditions, events and scale requests.
 
+use dask_operator_plugin::dask::conditions::ScalingActive;
 use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{fields, kinds, names, scheduler, time};
@@ -15,9 +16,6 @@ const MISSING_RETRY: u64 = 30_000;
 
 /// Maximum milliseconds until the next reconcile for changes that only time brings.
 const MAX_REQUEUE: i64 = 3_600_000;
-
-/// Reason if another autoscaler scales the worker group.
-const ANOTHER_AUTOSCALER: &str = "AnotherAutoscaler";
 
 /// Plans a `DaskAutoscaler`.
 ///
@@ -45,7 +43,7 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
              namespace",
             parent.namespace
         );
-        return Ok(missing(parent, None, "ClusterNotFound", message));
+        return Ok(missing(parent, None, ScalingActive::ClusterNotFound, message));
     };
     let owner = Owner {
         api_version: cluster.key.api_version.clone(),
@@ -64,21 +62,23 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
     let Some(group) = group else {
         let message =
             format!("there is no DaskWorkerGroup {group_name} of the DaskCluster {cluster_name} to scale");
-        return Ok(missing(parent, Some(owner), "WorkerGroupNotFound", message));
+        let reason = ScalingActive::WorkerGroupNotFound;
+        return Ok(missing(parent, Some(owner), reason, message));
     };
     if let Some(other) = older_autoscaler(observation, parent, group_name, &default_group)? {
         let message = format!(
             "DaskAutoscaler {other} scales {group_name} already, and is older: delete one of the two, or name another worker \
              group in spec.workerGroup"
         );
-        return Ok(missing(parent, Some(owner), ANOTHER_AUTOSCALER, message));
+        let reason = ScalingActive::AnotherAutoscaler;
+        return Ok(missing(parent, Some(owner), reason, message));
     }
     let worker = &group.read::<Value>()?["spec"][fields::worker_group::WORKER];
     let current = resource::replicas(worker);
     let cluster_spec = &cluster.read::<Value>()?["spec"];
     if cluster_spec[fields::cluster::SUSPEND] == true {
         let message = format!("the DaskCluster {cluster_name} is suspended: nothing is scaled");
-        let mut plan = inactive(parent, Some(owner), "ClusterSuspended", message);
+        let mut plan = inactive(parent, Some(owner), ScalingActive::ClusterSuspended, message);
         // The numbers from before the suspension are not relevant after it.
         let state = DecisionState {
             replicas: Some(current),
@@ -213,17 +213,17 @@ fn facts_requeue(observation: &Observation) -> Option<Timestamp> {
 }
 
 /// Plans an autoscaler that refers to a missing object, or whose group has another autoscaler.
-fn missing(parent: &Resource<'_>, owner: Option<Owner>, reason: &str, message: String) -> Plan {
+fn missing(parent: &Resource<'_>, owner: Option<Owner>, reason: ScalingActive, message: String) -> Plan {
     let mut plan = inactive(parent, owner, reason, message.clone());
     plan.requeue_after = Some(MISSING_RETRY);
-    if previous_reason(parent) != Some(reason) {
-        plan.events.push(Event::warning(reason, message));
+    if previous_reason(parent) != Some(reason.as_str()) {
+        plan.events.push(Event::warning(reason.as_str(), message));
     }
     plan
 }
 
 /// Plans an autoscaler that scales nothing.
-fn inactive(parent: &Resource<'_>, owner: Option<Owner>, reason: &str, message: String) -> Plan {
+fn inactive(parent: &Resource<'_>, owner: Option<Owner>, reason: ScalingActive, message: String) -> Plan {
     Plan {
         status: Status::default().write(parent),
         conditions: vec![report::inactive(reason, message)],
@@ -237,7 +237,7 @@ fn previous_reason<'a>(parent: &Resource<'a>) -> Option<&'a str> {
     let conditions = parent.status["conditions"].as_array()?;
     let active = conditions
         .iter()
-        .find(|condition| condition["type"] == report::SCALING_ACTIVE)?;
+        .find(|condition| condition["type"] == ScalingActive::TYPE)?;
     active["reason"].as_str()
 }
 

@@ -1,18 +1,12 @@
 //! Conditions and events of an autoscaler. No message changes with time alone.
 
+use dask_operator_plugin::dask::conditions::{AbleToScale, ScalingActive, ScalingLimited};
 use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::{Decision, Demand, Direction, Limited, Policy, Wait};
 use crate::status::text;
-
-/// Condition that is true if the number of workers follows the scheduler, as in a HorizontalPodAutoscaler.
-pub(crate) const SCALING_ACTIVE: &str = "ScalingActive";
-/// Condition that is true if a wanted change is made now, as in a HorizontalPodAutoscaler.
-pub(crate) const ABLE_TO_SCALE: &str = "AbleToScale";
-/// Condition that is true if the minimum, the maximum or a step limits the change, as in a HorizontalPodAutoscaler.
-pub(crate) const SCALING_LIMITED: &str = "ScalingLimited";
 
 /// Returns the condition `ScalingActive` for a known demand.
 pub(crate) fn following(demand: &Demand, group: &str, current: u32, replicas: u32) -> Condition {
@@ -25,36 +19,38 @@ pub(crate) fn following(demand: &Demand, group: &str, current: u32, replicas: u3
         "the scheduler could use {desired}{others}; {group} has {current} and {}",
         change(current, replicas)
     );
-    Condition::new(SCALING_ACTIVE, ConditionStatus::True, "FollowsDemand", message)
+    ScalingActive::FollowsDemand.condition(ConditionStatus::True, message)
 }
 
 /// Returns the condition `ScalingActive` for an unknown demand. `is_recent` is true if the scheduler's facts are recent.
 pub(crate) fn not_following(scheduler: &SchedulerState, is_recent: bool) -> Condition {
     let (reason, message) = match scheduler {
         SchedulerState::Facts(facts) if !is_recent => (
-            "StaleAnswer",
+            ScalingActive::StaleAnswer,
             format!(
                 "the scheduler last answered at {}",
                 time::format(facts.observed_at)
             ),
         ),
         SchedulerState::Facts(_) => (
-            "NoDemand",
+            ScalingActive::NoDemand,
             "the scheduler does not say how many workers it could use".to_owned(),
         ),
         SchedulerState::Unreachable(why) => (
-            "SchedulerUnreachable",
+            ScalingActive::SchedulerUnreachable,
             format!("the scheduler does not answer: {why}"),
         ),
-        SchedulerState::NotAsked => ("SchedulerNotAsked", "the scheduler was not asked yet".to_owned()),
+        SchedulerState::NotAsked => (
+            ScalingActive::SchedulerNotAsked,
+            "the scheduler was not asked yet".to_owned(),
+        ),
     };
-    let message = format!("{message}; only minimum and maximum are kept");
-    Condition::new(SCALING_ACTIVE, ConditionStatus::False, reason, message)
+    inactive(reason, format!("{message}; only minimum and maximum are kept"))
 }
 
-/// Returns the condition `ScalingActive` of an autoscaler that scales nothing.
-pub(crate) fn inactive(reason: &str, message: impl Into<String>) -> Condition {
-    Condition::new(SCALING_ACTIVE, ConditionStatus::False, reason, message)
+/// Returns the condition `ScalingActive` if the number of workers does not follow the scheduler.
+pub(crate) fn inactive(reason: ScalingActive, message: impl Into<String>) -> Condition {
+    reason.condition(ConditionStatus::False, message)
 }
 
 /// Returns the condition `AbleToScale`.
@@ -63,7 +59,7 @@ pub(crate) fn able(decision: &Decision) -> Condition {
     let (reason, message) = match &decision.wait {
         None => {
             let message = "a change that is wanted is made at once, in steps where there is a limit for one";
-            return Condition::new(ABLE_TO_SCALE, ConditionStatus::True, "ReadyForNewScale", message);
+            return AbleToScale::ReadyForNewScale.condition(ConditionStatus::True, message);
         }
         Some(Wait::Window {
             direction,
@@ -77,7 +73,11 @@ pub(crate) fn able(decision: &Decision) -> Condition {
                 past.replicas,
                 text(past.until)
             );
-            (format!("{}Window", direction_name(*direction)), message)
+            let reason = match direction {
+                Direction::Up => AbleToScale::UpWindow,
+                Direction::Down => AbleToScale::DownWindow,
+            };
+            (reason, message)
         }
         Some(Wait::Period {
             direction,
@@ -89,24 +89,28 @@ pub(crate) fn able(decision: &Decision) -> Condition {
                 text(*until),
                 text(*last)
             );
-            (format!("{}Period", direction_name(*direction)), message)
+            let reason = match direction {
+                Direction::Up => AbleToScale::UpPeriod,
+                Direction::Down => AbleToScale::DownPeriod,
+            };
+            (reason, message)
         }
         Some(Wait::Starting { until }) => {
             let message = format!(
                 "workers that were asked for have not registered yet: they count as if they had until {}",
                 text(*until)
             );
-            ("WorkersStarting".to_owned(), message)
+            (AbleToScale::WorkersStarting, message)
         }
         Some(Wait::CoolDown { until }) => {
             let message = format!(
                 "nothing is scaled until {}, as the annotation {ANNOTATION_COOLDOWN_UNTIL} says",
                 text(*until)
             );
-            ("CoolDown".to_owned(), message)
+            (AbleToScale::CoolDown, message)
         }
     };
-    Condition::new(ABLE_TO_SCALE, ConditionStatus::False, reason, message)
+    reason.condition(ConditionStatus::False, message)
 }
 
 /// Returns the condition `ScalingLimited`.
@@ -116,19 +120,14 @@ pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
     let (reason, message) = match decision.limited {
         Limited::No => {
             let message = format!("{} within {minimum} and {maximum}", workers_are(requested));
-            return Condition::new(
-                SCALING_LIMITED,
-                ConditionStatus::False,
-                "DesiredWithinRange",
-                message,
-            );
+            return ScalingLimited::DesiredWithinRange.condition(ConditionStatus::False, message);
         }
         Limited::TooMany => (
-            "TooManyReplicas",
+            ScalingLimited::TooManyReplicas,
             format!("{} more than the maximum of {maximum}", workers_are(requested)),
         ),
         Limited::TooFew => (
-            "TooFewReplicas",
+            ScalingLimited::TooFewReplicas,
             format!("{} less than the minimum of {minimum}", workers_are(requested)),
         ),
         Limited::Step(direction, step) => {
@@ -137,8 +136,8 @@ pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
                 Direction::Down => "go",
             };
             let reason = match direction {
-                Direction::Up => "ScaleUpLimit",
-                Direction::Down => "ScaleDownLimit",
+                Direction::Up => ScalingLimited::ScaleUpLimit,
+                Direction::Down => ScalingLimited::ScaleDownLimit,
             };
             (
                 reason,
@@ -146,7 +145,7 @@ pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
             )
         }
     };
-    Condition::new(SCALING_LIMITED, ConditionStatus::True, reason, message)
+    reason.condition(ConditionStatus::True, message)
 }
 
 /// Returns the event for a change of the group.
@@ -183,13 +182,6 @@ fn change(current: u32, replicas: u32) -> String {
         "stays".to_owned()
     } else {
         format!("goes to {replicas}")
-    }
-}
-
-fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Up => "Up",
-        Direction::Down => "Down",
     }
 }
 

@@ -1,6 +1,7 @@
 //! The condition `Available`: clients can use the cluster if its scheduler is ready, its Service has an address, and a test
 //! connection succeeded.
 
+use dask_operator_plugin::dask::conditions::Available;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler;
 use dask_operator_plugin::prelude::*;
@@ -9,10 +10,6 @@ use crate::registration::{Registration, tls_hint};
 use crate::requeue::requeue_within;
 use crate::scheduler::Scheduler;
 use crate::service::Service;
-
-const AVAILABLE: &str = "Available";
-const UNREACHABLE: &str = "SchedulerUnreachable";
-const NOT_QUERIED: &str = "SchedulerNotAsked";
 
 /// The parts of the cluster that a client's connection depends on.
 pub(crate) struct Connection<'a> {
@@ -27,14 +24,13 @@ impl Connection<'_> {
     /// ready.
     pub(crate) fn add(&self, plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation) {
         let scheduler = self.scheduler;
-        let not =
-            |reason: &str, message: &str| Condition::new(AVAILABLE, ConditionStatus::False, reason, message);
         let condition = if !scheduler.is_ready() {
-            not(&scheduler.condition.reason, &scheduler.condition.message)
+            let Condition { reason, message, .. } = &scheduler.condition;
+            Condition::new(Available::TYPE, ConditionStatus::False, reason, message)
         } else if let Some(why) = &self.service.unreachable {
-            not("ServiceUnreachable", why)
+            Available::ServiceUnreachable.condition(ConditionStatus::False, why)
         } else if has_replied(cluster, observation, scheduler) {
-            self.registration.condition(AVAILABLE)
+            self.registration.condition()
         } else {
             let queries = [SchedulerQuestion::Workers];
             let request = scheduler::request(cluster.spec, &queries, scheduler::NOW_AND_THEN);
@@ -47,8 +43,8 @@ impl Connection<'_> {
             failed_connection(cluster, &observation.scheduler, has_tls)
                 .or_else(|| earlier_failure(cluster, scheduler))
                 .unwrap_or_else(|| {
-                    not(
-                        NOT_QUERIED,
+                    Available::SchedulerNotAsked.condition(
+                        ConditionStatus::False,
                         "the scheduler's pod is ready, and a connection is being tried",
                     )
                 })
@@ -76,21 +72,21 @@ fn failed_connection(cluster: &Resource<'_>, scheduler: &SchedulerState, has_tls
         ),
         SchedulerState::NotAsked | SchedulerState::Facts(_) => return None,
     };
-    Some(Condition::new(AVAILABLE, status, UNREACHABLE, message))
+    Some(Available::SchedulerUnreachable.condition(status, message))
 }
 
 /// Returns the condition for an earlier failure in the status. It stays valid until the next attempt, for instance after a
 /// restart of the operator. `None` if there is no such failure since the last start of the scheduler.
 fn earlier_failure(cluster: &Resource<'_>, scheduler: &Scheduler) -> Option<Condition> {
+    let unreachable = Available::SchedulerUnreachable;
     let previous = cluster
-        .condition(AVAILABLE)
-        .filter(|previous| previous["reason"] == UNREACHABLE && is_same_start(cluster, scheduler))?;
+        .condition(Available::TYPE)
+        .filter(|previous| previous["reason"] == unreachable.as_str() && is_same_start(cluster, scheduler))?;
     let status = match previous["status"].as_str()? {
         "Unknown" => ConditionStatus::Unknown,
         _ => ConditionStatus::False,
     };
-    let message = previous["message"].as_str()?;
-    Some(Condition::new(AVAILABLE, status, UNREACHABLE, message))
+    Some(unreachable.condition(status, previous["message"].as_str()?))
 }
 
 /// Returns whether the scheduler has replied since it was started, according to the status or to the current facts.
@@ -99,7 +95,7 @@ fn has_replied(cluster: &Resource<'_>, observation: &Observation, scheduler: &Sc
     let replies = observation
         .recent_scheduler_facts()
         .is_some_and(|facts| started.is_none_or(|started| started <= facts.observed_at));
-    replies || (cluster.condition_holds(AVAILABLE) && is_same_start(cluster, scheduler))
+    replies || (cluster.condition_holds(Available::TYPE) && is_same_start(cluster, scheduler))
 }
 
 /// Returns whether the status describes the present scheduler since its last start.

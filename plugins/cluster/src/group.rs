@@ -1,5 +1,6 @@
 //! The default worker group of a cluster, and the summary of all its groups.
 
+use dask_operator_plugin::dask::conditions::{ScaleDownBlocked, WorkersReady, WorkersUpToDate};
 use dask_operator_plugin::dask::metadata::{
     self, ANNOTATION_CLUSTER_REPLICAS, COMPONENT_WORKER_GROUP, LABEL_CLUSTER, LABEL_COMPONENT, Metadata,
 };
@@ -9,15 +10,8 @@ use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
 
-/// Condition that is true if all desired workers are ready. Clusters and groups have it.
-pub(crate) const WORKERS_READY: &str = "WorkersReady";
 /// Conditions of the default group that its cluster repeats while the group has them.
-const PROPAGATED: [&str; 2] = ["ScaleDownBlocked", "WorkersUpToDate"];
-
-/// Reason while workers start without known problems.
-const REASON_STARTING: &str = "WorkersStarting";
-/// Reason while workers are drained before they are replaced.
-const REASON_RETIRING: &str = "WorkersRetiring";
+const PROPAGATED: [&str; 2] = [ScaleDownBlocked::TYPE, WorkersUpToDate::TYPE];
 
 /// The reason why workers of a group are not ready, taken from the group's condition.
 #[derive(Debug)]
@@ -108,20 +102,18 @@ impl Groups {
         let (desired, ready) = self.all_workers;
         if suspended {
             let message = "the cluster is suspended";
-            return Condition::new(WORKERS_READY, ConditionStatus::False, "Suspended", message);
+            return WorkersReady::Suspended.condition(ConditionStatus::False, message);
         }
         let counted = format!("{ready} of {desired} workers are ready");
         match &self.shortfall {
-            _ if ready >= desired => {
-                Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted)
-            }
+            _ if ready >= desired => WorkersReady::AllReady.condition(ConditionStatus::True, counted),
             Some(shortfall) => Condition::new(
-                WORKERS_READY,
+                WorkersReady::TYPE,
                 ConditionStatus::False,
                 &shortfall.reason,
                 format!("{counted}; {}", shortfall.message),
             ),
-            None => Condition::new(WORKERS_READY, ConditionStatus::False, REASON_STARTING, counted),
+            None => WorkersReady::WorkersStarting.condition(ConditionStatus::False, counted),
         }
     }
 
@@ -148,7 +140,7 @@ impl Groups {
         let before = conditions
             .into_iter()
             .flatten()
-            .find(|before| before["type"] == WORKERS_READY);
+            .find(|before| before["type"] == WorkersReady::TYPE);
         let is_reported = before.is_some_and(|before| before["reason"] == condition.reason);
         let is_problem = self
             .problem()
@@ -159,9 +151,9 @@ impl Groups {
 
 /// Returns the shortfall that a group reports. `None` if there is none, or if workers only start.
 fn shortfall(group: &Value) -> Option<Shortfall> {
-    let condition = Resource::of(group).condition(WORKERS_READY)?;
+    let condition = Resource::of(group).condition(WorkersReady::TYPE)?;
     let reason = condition["reason"].as_str()?;
-    if condition["status"] != "False" || reason == REASON_STARTING {
+    if condition["status"] != "False" || reason == WorkersReady::WorkersStarting.as_str() {
         return None;
     }
     let (desired, ready) = workers(group);
@@ -170,7 +162,7 @@ fn shortfall(group: &Value) -> Option<Shortfall> {
     let detail = message.split_once("; ").map_or(message, |(_, detail)| detail);
     let name = group["metadata"]["name"].as_str().unwrap_or_default();
     Some(Shortfall {
-        is_problem: reason != REASON_RETIRING,
+        is_problem: reason != WorkersReady::WorkersRetiring.as_str(),
         missing: desired - ready,
         reason: reason.to_owned(),
         message: format!("worker group {name}: {detail}"),

@@ -1,17 +1,11 @@
 //! Deletion of a cluster whose scheduler has been idle for `spec.idleTimeout` seconds.
 
+use dask_operator_plugin::dask::conditions::Idle;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{fields, scheduler, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::requeue::requeue_within;
-
-/// Condition that is true while the scheduler is idle. Its reason shows how close the timeout is.
-const IDLE: &str = "Idle";
-const BUSY: &str = "Busy";
-const IDLE_REASON: &str = "NothingToDo";
-const TIMEOUT_SOON: &str = "IdleTimeoutSoon";
-const TIMEOUT: &str = "IdleTimeout";
 
 /// Maximum milliseconds between the announcement and the end of the timeout.
 const MAX_NOTICE: i64 = 60_000;
@@ -40,7 +34,7 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
         return;
     };
     let Some(since) = facts.idle_since else {
-        let condition = Condition::new(IDLE, ConditionStatus::False, BUSY, "the scheduler has work");
+        let condition = Idle::Busy.condition(ConditionStatus::False, "the scheduler has work");
         plan.conditions.push(condition);
         return;
     };
@@ -53,12 +47,7 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
         .filter(|previous| previous.status == ConditionStatus::True);
     if was_idle.is_some_and(|previous| !previous.message.starts_with(&idle)) {
         // The transition time of the condition belongs to the previous idle time. The next plan starts a new one.
-        let condition = Condition::new(
-            IDLE,
-            ConditionStatus::False,
-            BUSY,
-            "the scheduler has had work in between",
-        );
+        let condition = Idle::Busy.condition(ConditionStatus::False, "the scheduler has had work in between");
         plan.conditions.push(condition);
         requeue_within(plan, MIN_NOTICE.unsigned_abs());
         return;
@@ -74,15 +63,19 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
     let notice = MAX_NOTICE.min(timeout / NOTICE_DIVISOR);
     // The facts are valid for the time when they were observed.
     let observed_at = facts.observed_at;
-    let announced = reason_before == TIMEOUT_SOON || reason_before == TIMEOUT;
+    let was_soon = reason_before == Idle::IdleTimeoutSoon.as_str();
+    let announced = was_soon || reason_before == Idle::IdleTimeout.as_str();
     let (reason, message) = if observed_at >= end && announced {
         let span = time::span(timeout);
-        (TIMEOUT, format!("{idle}, longer than the idle timeout of {span}"))
+        (
+            Idle::IdleTimeout,
+            format!("{idle}, longer than the idle timeout of {span}"),
+        )
     } else {
         let reason = if observed_at >= end - notice {
-            TIMEOUT_SOON
+            Idle::IdleTimeoutSoon
         } else {
-            IDLE_REASON
+            Idle::NothingToDo
         };
         // The deletion is announced first, even if the scheduler could not be queried in time.
         let late = observed_at >= end;
@@ -98,21 +91,22 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
         )
     };
     plan.conditions
-        .push(Condition::new(IDLE, ConditionStatus::True, reason, &message));
+        .push(reason.condition(ConditionStatus::True, &message));
     match reason {
-        TIMEOUT if of_job => {}
-        TIMEOUT => {
+        Idle::IdleTimeout if of_job => {}
+        Idle::IdleTimeout => {
             plan.events.push(Event::normal(
-                TIMEOUT,
+                reason.as_str(),
                 format!("{message}: the cluster is deleted"),
             ));
             plan.delete_parent = Some(message);
         }
         _ => {
-            if reason == TIMEOUT_SOON && reason_before != TIMEOUT_SOON {
-                plan.events.push(Event::normal(TIMEOUT_SOON, message));
+            let is_soon = reason == Idle::IdleTimeoutSoon;
+            if is_soon && !was_soon {
+                plan.events.push(Event::normal(reason.as_str(), message));
             }
-            let next = if reason == TIMEOUT_SOON { end } else { end - notice };
+            let next = if is_soon { end } else { end - notice };
             let rest = next.saturating_sub(observation.now).max(MIN_NOTICE);
             requeue_within(plan, rest.unsigned_abs());
         }
@@ -122,10 +116,12 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
 /// Returns the condition in the status.
 fn previous_condition(cluster: &Resource<'_>) -> Option<Condition> {
     let conditions = cluster.status["conditions"].as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == IDLE)?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition["type"] == Idle::TYPE)?;
     let text = |field: &str| condition[field].as_str().unwrap_or_default();
     Some(Condition::new(
-        IDLE,
+        Idle::TYPE,
         (text("status") == "True").into(),
         text("reason"),
         text("message"),
@@ -135,7 +131,9 @@ fn previous_condition(cluster: &Resource<'_>) -> Option<Condition> {
 /// Returns the last transition time of the condition in the status.
 fn transition(cluster: &Resource<'_>) -> Option<Timestamp> {
     let conditions = cluster.status["conditions"].as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == IDLE)?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition["type"] == Idle::TYPE)?;
     time::parse(condition["lastTransitionTime"].as_str()?)
 }
 

@@ -22,6 +22,7 @@
 mod available;
 mod group;
 mod idle;
+mod phase;
 mod plan;
 mod registration;
 mod requeue;
@@ -36,6 +37,7 @@ mod validate;
 use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;
 
+pub use phase::ClusterPhase;
 pub use settings::Settings;
 
 /// The logic plugin for `DaskCluster`.

@@ -1,19 +1,18 @@
 //! The plan of a cluster: its children, status, conditions and events.
 
+use dask_operator_plugin::dask::conditions::Suspended;
 use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::Metadata;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::prelude::*;
 
 use crate::group::{self, Groups};
+use crate::phase::ClusterPhase;
 use crate::registration::Registration;
 use crate::restarts::SchedulerHistory;
 use crate::scheduler::{Scheduler, is_suspended};
 use crate::service::Service;
 use crate::{DefaultCluster, Settings, available, idle, validate};
-
-/// Condition of a suspended cluster. Other clusters do not have it.
-const SUSPENDED: &str = "Suspended";
 
 /// Plans a `DaskCluster`.
 ///
@@ -86,32 +85,30 @@ fn phase(
     service: &Service,
     groups: &Groups,
     suspended: bool,
-) -> &'static str {
+) -> ClusterPhase {
     let everything_exists = scheduler.exists && service.exists && groups.exists;
-    match cluster.status["phase"].as_str() {
-        Some("Created" | "Running" | "Pending") if suspended => "Pending",
-        Some("Running") if !everything_exists => "Running",
-        Some("Pending") if !everything_exists => "Pending",
-        _ if !everything_exists => "Created",
-        _ if service.unreachable.is_some() => "Pending",
-        _ => "Running",
+    match ClusterPhase::of(cluster.status) {
+        Some(_) if suspended => ClusterPhase::Pending,
+        Some(before @ (ClusterPhase::Running | ClusterPhase::Pending)) if !everything_exists => before,
+        _ if !everything_exists => ClusterPhase::Created,
+        _ if service.unreachable.is_some() => ClusterPhase::Pending,
+        _ => ClusterPhase::Running,
     }
 }
 
+/// Returns the condition of a suspended cluster. Other clusters do not have it.
 fn suspended_condition() -> Condition {
-    Condition::new(
-        SUSPENDED,
+    Suspended::ClusterSuspended.condition(
         ConditionStatus::True,
-        "ClusterSuspended",
         "no scheduler and no workers until spec.suspend is false",
     )
 }
 
 /// Returns the event for the suspension or the resumption of a cluster.
 fn suspension_event(cluster: &Resource<'_>, suspended: bool) -> Option<Event> {
-    match (cluster.condition_holds(SUSPENDED), suspended) {
+    match (cluster.condition_holds(Suspended::TYPE), suspended) {
         (false, true) => Some(Event::normal(
-            "ClusterSuspended",
+            Suspended::ClusterSuspended.as_str(),
             "the cluster is suspended: its scheduler and its workers are stopped, what they held is lost",
         )),
         (true, false) => Some(Event::normal(
@@ -124,14 +121,14 @@ fn suspension_event(cluster: &Resource<'_>, suspended: bool) -> Option<Event> {
 
 fn status(
     cluster: &Resource<'_>,
-    phase: &str,
+    phase: ClusterPhase,
     groups: &Groups,
     history: &SchedulerHistory,
     registration: &Registration,
 ) -> String {
     let (replicas, ready) = groups.default_workers;
     let mut status = json!({
-        "phase": phase,
+        "phase": phase.as_str(),
         "replicas": replicas,
         "readyReplicas": ready,
         "selector": group::selector(cluster.name),

@@ -6,18 +6,17 @@
 //! workers is known, no query is made.
 
 use dask_operator_plugin::dask::address;
+use dask_operator_plugin::dask::conditions::{Available, SchedulerReady, WorkersReady};
 use dask_operator_plugin::dask::main_container;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::dask::{fields, scheduler, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::group::{Groups, WORKERS_READY};
+use crate::group::Groups;
 use crate::requeue::requeue_within;
-use crate::scheduler::{SCHEDULER_READY, Scheduler};
+use crate::scheduler::Scheduler;
 
-/// Reason of `Available` if no worker has registered.
-const NO_WORKER: &str = "NoWorkerRegistered";
 /// Milliseconds that workers have to register with a ready scheduler.
 const GRACE: i64 = 60_000;
 /// Milliseconds between two queries.
@@ -31,7 +30,7 @@ pub(crate) struct Registration {
     /// UID of the scheduler, if a worker has registered with it.
     with: Option<String>,
     /// Reason and message if no worker has registered. `None` if one has, or if it is too early to tell.
-    missing: Option<(&'static str, String)>,
+    missing: Option<(Available, String)>,
     /// True if the scheduler must be queried.
     needs_query: bool,
     /// Milliseconds until the next reconcile. `None` if time changes nothing.
@@ -63,12 +62,13 @@ impl Registration {
             return registration;
         }
         // Workers that start later have as much time as the first ones. A reported problem stays until a worker registers.
-        let scheduler_since = status_since(cluster, SCHEDULER_READY, true);
-        let is_known = previous_finding(cluster).is_some_and(|(reason, _)| reason == NO_WORKER);
+        let scheduler_since = status_since(cluster, SchedulerReady::TYPE, true);
+        let is_known =
+            previous_finding(cluster).is_some_and(|(reason, _)| reason == Available::NoWorkerRegistered);
         let since = if why.is_some() || is_known {
             scheduler_since
         } else {
-            let workers_since = status_since(cluster, WORKERS_READY, ready >= wanted);
+            let workers_since = status_since(cluster, WorkersReady::TYPE, ready >= wanted);
             scheduler_since
                 .zip(workers_since)
                 .map(|(scheduler, workers)| scheduler.max(workers))
@@ -91,7 +91,7 @@ impl Registration {
                 };
                 let address = address::scheduler_address(cluster.name, cluster.namespace, cluster.spec, None);
                 Some((
-                    NO_WORKER,
+                    Available::NoWorkerRegistered,
                     format!(
                         "clients can connect, but none of {wanted} workers has registered with the scheduler, which they are \
                          told to call at {address}{}{hint}",
@@ -100,7 +100,7 @@ impl Registration {
                 ))
             }
             SchedulerState::Unreachable(why) => Some((
-                "SchedulerNotAsked",
+                Available::SchedulerNotAsked,
                 format!(
                     "the scheduler is ready, but it isn't known whether a worker has registered, because the operator can't \
                      ask it by {}: {}{}",
@@ -117,13 +117,13 @@ impl Registration {
         registration
     }
 
-    /// Returns the condition for a cluster whose scheduler and Service are available.
-    pub(crate) fn condition(&self, type_: &str) -> Condition {
+    /// Returns the condition `Available` for a cluster whose scheduler and Service are available.
+    pub(crate) fn condition(&self) -> Condition {
         let (reason, message) = match &self.missing {
             Some((reason, message)) => (*reason, message.as_str()),
-            None => ("SchedulerReachable", "clients can connect"),
+            None => (Available::SchedulerReachable, "clients can connect"),
         };
-        Condition::new(type_, ConditionStatus::True, reason, message)
+        reason.condition(ConditionStatus::True, message)
     }
 
     /// Adds the scheduler query and the requeue time to a plan.
@@ -162,14 +162,14 @@ fn status_since(cluster: &Resource<'_>, type_: &str, holds: bool) -> Option<Time
 }
 
 /// Returns the reason and message of the previous condition, which stay until the scheduler replies.
-fn previous_finding(cluster: &Resource<'_>) -> Option<(&'static str, String)> {
+fn previous_finding(cluster: &Resource<'_>) -> Option<(Available, String)> {
     let condition = cluster
-        .condition("Available")
+        .condition(Available::TYPE)
         .filter(|condition| condition["status"] == "True")?;
-    let reasons = [NO_WORKER, "SchedulerNotAsked"];
+    let reasons = [Available::NoWorkerRegistered, Available::SchedulerNotAsked];
     let reason = reasons
         .into_iter()
-        .find(|reason| condition["reason"] == *reason)?;
+        .find(|reason| condition["reason"] == reason.as_str())?;
     Some((reason, condition["message"].as_str()?.to_owned()))
 }
 

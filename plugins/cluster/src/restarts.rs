@@ -1,6 +1,7 @@
 //! The scheduler history in the status: the last observed scheduler, and the number of restarts.
 
 use dask_operator_plugin::dask::backoff::PodBackoff;
+use dask_operator_plugin::dask::conditions::SchedulerRestarted;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::prelude::*;
 
@@ -85,7 +86,7 @@ impl SchedulerHistory {
         };
         history.event = message.map(|message| {
             Event::warning(
-                "SchedulerRestarted",
+                SchedulerRestarted::TYPE,
                 format!("{message}: tasks and results that it knew are gone, clients must submit again"),
             )
         });
@@ -119,12 +120,7 @@ impl SchedulerHistory {
             format!("{} times", self.restarts)
         };
         let message = format!("the scheduler was started anew {times}; what it knew was lost each time");
-        let condition = Condition::new(
-            "SchedulerRestarted",
-            ConditionStatus::True,
-            "SchedulerLost",
-            message,
-        );
+        let condition = SchedulerRestarted::SchedulerLost.condition(ConditionStatus::True, message);
         (self.restarts > 0).then_some(condition)
     }
 }

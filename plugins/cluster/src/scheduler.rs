@@ -1,6 +1,7 @@
 //! The scheduler: at most one exists at a time, and a lost one is replaced and reported.
 
 use dask_operator_plugin::dask::backoff::{EarlyEnd, PodBackoff};
+use dask_operator_plugin::dask::conditions::SchedulerReady;
 use dask_operator_plugin::dask::metadata::{ANNOTATION_TEMPLATE_HASH, Metadata};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::resource::Resource;
@@ -11,12 +12,6 @@ use dask_operator_plugin::prelude::*;
 use crate::Settings;
 use crate::template::Template;
 use crate::update::Update;
-
-/// Condition that is true if the scheduler is ready.
-pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
-
-/// Reason if the scheduler's pod should be gone but is not.
-const STUCK: &str = "SchedulerStuck";
 
 /// The state of the scheduler, and the desired one.
 #[derive(Debug)]
@@ -54,8 +49,18 @@ pub(crate) struct Present {
     pub(crate) cause: Option<Cause>,
 }
 
-fn not_ready(reason: &str, message: String) -> Condition {
-    Condition::new(SCHEDULER_READY, ConditionStatus::False, reason, message)
+fn not_ready(reason: SchedulerReady, message: String) -> Condition {
+    reason.condition(ConditionStatus::False, message)
+}
+
+/// Returns the condition of a scheduler that waits for this cause.
+fn waiting(cause: &Cause, message: String) -> Condition {
+    Condition::new(
+        SchedulerReady::TYPE,
+        ConditionStatus::False,
+        &cause.reason,
+        message,
+    )
 }
 
 impl Scheduler {
@@ -77,7 +82,7 @@ impl Scheduler {
         };
         if is_suspended(cluster) {
             scheduler.exists = false;
-            scheduler.condition = not_ready("Suspended", "the cluster is suspended".to_owned());
+            scheduler.condition = not_ready(SchedulerReady::Suspended, "the cluster is suspended".to_owned());
             scheduler.child = None;
             return Ok(scheduler);
         }
@@ -101,7 +106,7 @@ impl Scheduler {
                 observed.key.kind
             );
             scheduler.exists = false;
-            scheduler.condition = not_ready("SchedulerOutdated", message);
+            scheduler.condition = not_ready(SchedulerReady::SchedulerOutdated, message);
             scheduler.child = None;
         }
         Ok(scheduler)
@@ -139,11 +144,15 @@ impl Scheduler {
         let name = &pod.name;
         let keep = Some(DesiredChild::keep(observed));
         let (exists, condition, child) = match pod.trouble(now) {
-            _ if is_stuck => (false, not_ready(STUCK, stuck.unwrap_or_default()), keep),
+            _ if is_stuck => (
+                false,
+                not_ready(SchedulerReady::SchedulerStuck, stuck.unwrap_or_default()),
+                keep,
+            ),
             _ if pod.terminating => (
                 false,
                 not_ready(
-                    "SchedulerTerminating",
+                    SchedulerReady::SchedulerTerminating,
                     format!("pod {name} is on its way out; a new one follows"),
                 ),
                 keep,
@@ -159,7 +168,7 @@ impl Scheduler {
                 );
                 (
                     false,
-                    not_ready("SchedulerLost", message),
+                    not_ready(SchedulerReady::SchedulerLost, message),
                     keep.filter(|_| rests_until.is_some()),
                 )
             }
@@ -167,27 +176,31 @@ impl Scheduler {
                 let message = format!("pod {name} is ready");
                 (
                     true,
-                    Condition::new(SCHEDULER_READY, ConditionStatus::True, "SchedulerReady", message),
+                    SchedulerReady::SchedulerReady.condition(ConditionStatus::True, message),
                     keep,
                 )
             }
             Some(cause) => {
                 let message = format!("pod {name} waits: {}", cause.message);
-                (true, not_ready(&cause.reason, message), keep)
+                (true, waiting(&cause, message), keep)
             }
             None => (
                 true,
-                not_ready("SchedulerStarting", format!("pod {name} is starting")),
+                not_ready(
+                    SchedulerReady::SchedulerStarting,
+                    format!("pod {name} is starting"),
+                ),
                 keep,
             ),
         };
+        let stuck_reason = SchedulerReady::SchedulerStuck.as_str();
         let was_stuck = status["conditions"]
             .as_array()
             .into_iter()
             .flatten()
-            .any(|before| before["type"] == SCHEDULER_READY && before["reason"] == STUCK);
+            .any(|before| before["type"] == SchedulerReady::TYPE && before["reason"] == stuck_reason);
         let event = match is_stuck && !was_stuck {
-            true => Some(Event::warning(STUCK, condition.message.clone())),
+            true => Some(Event::warning(stuck_reason, condition.message.clone())),
             false => event,
         };
         let requeue_at = rests_until.or_else(|| pod.look_again_at(now));
@@ -214,25 +227,19 @@ impl Scheduler {
         let state: DeploymentState = observed.read()?;
         let name = &observed.key.name;
         let exists = !observed.terminating;
-        let trouble = state.trouble();
-        let (reason, message) = match &trouble {
-            _ if !exists => (
-                "SchedulerTerminating",
+        let condition = match state.trouble() {
+            _ if !exists => not_ready(
+                SchedulerReady::SchedulerTerminating,
                 format!("Deployment {name} is on its way out; a new scheduler follows"),
             ),
-            _ if state.is_ready() => ("SchedulerReady", format!("Deployment {name} is ready")),
-            Some(cause) => (
-                cause.reason.as_str(),
-                format!("Deployment {name} waits: {}", cause.message),
+            _ if state.is_ready() => SchedulerReady::SchedulerReady
+                .condition(ConditionStatus::True, format!("Deployment {name} is ready")),
+            Some(cause) => waiting(&cause, format!("Deployment {name} waits: {}", cause.message)),
+            None => not_ready(
+                SchedulerReady::SchedulerStarting,
+                format!("Deployment {name} is starting"),
             ),
-            None => ("SchedulerStarting", format!("Deployment {name} is starting")),
         };
-        let condition = Condition::new(
-            SCHEDULER_READY,
-            (exists && state.is_ready()).into(),
-            reason,
-            message,
-        );
         // A Deployment manages the restarts of its pods itself.
         let present = Present {
             uid: observed.uid.clone(),
@@ -257,7 +264,10 @@ impl Scheduler {
         let kind = settings.workload.kind().kind;
         Self {
             exists: false,
-            condition: not_ready("SchedulerMissing", format!("{kind} {name} does not exist yet")),
+            condition: not_ready(
+                SchedulerReady::SchedulerMissing,
+                format!("{kind} {name} does not exist yet"),
+            ),
             child: None,
             present: None,
             update: Update::Unknown,

@@ -1,5 +1,6 @@
 //! Comparison of the scheduler with the spec of its cluster, and the action if they differ.
 
+use dask_operator_plugin::dask::conditions::SchedulerUpToDate;
 use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::{ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
@@ -7,11 +8,6 @@ use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::template::Template;
-
-/// Condition that is true if the scheduler was created from the present spec.
-pub(crate) const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
-/// Reason while an outdated scheduler is replaced.
-const RECREATING: &str = "Recreating";
 
 /// The result of the comparison, and the action that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,31 +53,24 @@ impl Update {
 
     /// Returns the condition `SchedulerUpToDate`. `None` if the template is unknown.
     pub(crate) fn condition(&self) -> Option<Condition> {
-        let outdated = |reason: &str, message: String| {
-            Some(Condition::new(
-                SCHEDULER_UP_TO_DATE,
-                ConditionStatus::False,
-                reason,
-                message,
-            ))
+        let outdated = |reason: SchedulerUpToDate, message: String| {
+            Some(reason.condition(ConditionStatus::False, message))
         };
         match self {
             Self::Unknown => None,
-            Self::Done => Some(Condition::new(
-                SCHEDULER_UP_TO_DATE,
+            Self::Done => Some(SchedulerUpToDate::UpToDate.condition(
                 ConditionStatus::True,
-                "UpToDate",
                 "the scheduler was made from the present spec",
             )),
             Self::OnDelete(what) => outdated(
-                "OnDelete",
+                SchedulerUpToDate::OnDelete,
                 format!(
                     "the scheduler was made from another spec than the present one: delete {what} or set \
                      `schedulerUpdate: Recreate`; tasks and results that it knows are lost then"
                 ),
             ),
             Self::Recreate => outdated(
-                RECREATING,
+                SchedulerUpToDate::Recreating,
                 "the scheduler is replaced by one of the present spec".to_owned(),
             ),
         }
@@ -103,7 +92,8 @@ impl Update {
 /// Returns whether the status reports that the scheduler is being replaced.
 pub(crate) fn is_recreating(cluster: &Resource<'_>) -> bool {
     let conditions = cluster.status["conditions"].as_array().into_iter().flatten();
+    let recreating = SchedulerUpToDate::Recreating.as_str();
     conditions
         .into_iter()
-        .any(|condition| condition["type"] == SCHEDULER_UP_TO_DATE && condition["reason"] == RECREATING)
+        .any(|condition| condition["type"] == SchedulerUpToDate::TYPE && condition["reason"] == recreating)
 }

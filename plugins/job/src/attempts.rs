@@ -7,7 +7,7 @@ use dask_operator_plugin::dask::backoff::{EarlyEnd, PodBackoff};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::prelude::*;
 
-use crate::phase::Phase;
+use crate::phase::JobPhase;
 
 /// The contents of `status.attempts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,9 +77,9 @@ impl Attempts {
     }
 
     /// Updates the attempts for the observed runner pod. `before` is the job's phase in the status.
-    pub(crate) fn count(status: &Value, before: Phase, pod: Option<Pod>) -> (Option<Self>, Runner) {
+    pub(crate) fn count(status: &Value, before: JobPhase, pod: Option<Pod>) -> (Option<Self>, Runner) {
         let previous = Self::of(status);
-        let was_running = previous.is_none() && before >= Phase::Running;
+        let was_running = previous.is_none() && before >= JobPhase::Running;
         match (previous, pod) {
             (None, None) if was_running => {
                 let one = Self {
@@ -195,7 +195,7 @@ mod tests {
     fn counts_each_start_once() {
         let mut status = json!({});
         let mut observe = |pod: Option<Pod>| {
-            let (attempts, runner) = Attempts::count(&status, Phase::Running, pod);
+            let (attempts, runner) = Attempts::count(&status, JobPhase::Running, pod);
             let attempts = attempts.expect("counted");
             status = json!({"attempts": attempts.to_json()});
             let again = Attempts::of(&status).expect("written");
@@ -230,8 +230,8 @@ mod tests {
 
     #[test]
     fn the_runner_of_a_job_from_dask_kubernetes_is_lost() {
-        let count = |before: Phase| Attempts::count(&json!({"jobStatus": "x"}), before, None);
-        assert!(matches!(count(Phase::Running), (Some(_), Runner::Lost)));
-        assert!(matches!(count(Phase::ClusterCreated), (None, Runner::Missing)));
+        let count = |before: JobPhase| Attempts::count(&json!({"jobStatus": "x"}), before, None);
+        assert!(matches!(count(JobPhase::Running), (Some(_), Runner::Lost)));
+        assert!(matches!(count(JobPhase::ClusterCreated), (None, Runner::Missing)));
     }
 }

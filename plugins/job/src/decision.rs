@@ -6,7 +6,7 @@ use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
-use crate::phase::Phase;
+use crate::phase::JobPhase;
 
 /// The limits in a job's spec.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +61,7 @@ pub(crate) enum Decision {
 impl Decision {
     /// Decides about a job with the previous phase `before`. The end of a runner takes precedence over the spec.
     pub(crate) fn of(
-        before: Phase,
+        before: JobPhase,
         limits: &Limits,
         attempts: Option<&Attempts>,
         runner: &Runner,
@@ -98,7 +98,7 @@ impl Decision {
                     }
                 }
                 (Runner::Present(_) | Runner::Leftover(_), _) => Self::Continue,
-                (Runner::Lost, None) if before >= Phase::Running => Self::Failed(lost()),
+                (Runner::Lost, None) if before >= JobPhase::Running => Self::Failed(lost()),
                 (Runner::Lost | Runner::Missing, Some(_)) if exhausted => failed(lost()),
                 (Runner::Lost | Runner::Missing, _) => Self::Start,
             },
@@ -111,13 +111,13 @@ impl Decision {
     }
 
     /// Returns the phase of a job with the previous phase `before`.
-    pub(crate) fn phase(&self, before: Phase, runner: &Runner, cluster_exists: bool) -> Phase {
+    pub(crate) fn phase(&self, before: JobPhase, runner: &Runner, cluster_exists: bool) -> JobPhase {
         let seen = match (self, runner.pod()) {
-            (Self::Successful, _) => return Phase::Successful,
-            (Self::Failed(_), _) => return Phase::Failed,
+            (Self::Successful, _) => return JobPhase::Successful,
+            (Self::Failed(_), _) => return JobPhase::Failed,
             (Self::Suspended, _) | (_, None) => before,
-            (_, Some(pod)) if pod.phase() == "Running" => Phase::Running,
-            (_, Some(_)) if cluster_exists => Phase::ClusterCreated,
+            (_, Some(pod)) if pod.phase() == "Running" => JobPhase::Running,
+            (_, Some(_)) if cluster_exists => JobPhase::ClusterCreated,
             (_, Some(_)) => before,
         };
         seen.max(before)
@@ -157,14 +157,14 @@ pub(crate) fn explained(cause: &Cause) -> String {
 
 /// Builds the status of a job with the fields that other tools know.
 pub(crate) fn status(
-    phase: Phase,
+    phase: JobPhase,
     job: &str,
     runner: &str,
     start: Option<Timestamp>,
     end: Option<Timestamp>,
 ) -> Value {
     let mut status = json!({"jobStatus": phase.as_str()});
-    if phase > Phase::JobCreated {
+    if phase > JobPhase::JobCreated {
         status["clusterName"] = json!(job);
         status["jobRunnerPodName"] = json!(runner);
     }

@@ -5,7 +5,7 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{fields, kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::phase::Phase;
+use crate::phase::JobPhase;
 
 /// Plans a job that has ended. A runner that ended stays because of its logs. A runner that still runs is deleted: the job's
 /// deadline passed, or only its sidecars are left. The cluster is deleted, unless the deletion policy keeps it.
@@ -14,7 +14,7 @@ use crate::phase::Phase;
 ///
 /// Returns an error if the runner pod can't be read.
 pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan, Error> {
-    let phase = Phase::of(job.status).unwrap_or(Phase::Failed);
+    let phase = JobPhase::of(job.status).unwrap_or(JobPhase::Failed);
     let runner = observation.child(&kinds::pod(), &names::runner(job.name));
     let runs_on = |observed: &ObservedObject| Ok::<bool, Error>(!Pod::of(observed)?.is_over());
     let stopped = runner.map(runs_on).transpose()?.unwrap_or(false);
@@ -36,8 +36,8 @@ pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan,
 }
 
 /// Returns whether the cluster of a job that ended in this phase stays.
-pub(crate) fn keeps_cluster(job: &Resource<'_>, phase: Phase) -> bool {
-    phase == Phase::Failed && job.spec[fields::job::DELETION_POLICY] == fields::job::ON_SUCCESS
+pub(crate) fn keeps_cluster(job: &Resource<'_>, phase: JobPhase) -> bool {
+    phase == JobPhase::Failed && job.spec[fields::job::DELETION_POLICY] == fields::job::ON_SUCCESS
 }
 
 /// Returns the milliseconds until the job itself is deleted. `None` if it has no `ttlSecondsAfterFinished` or no end time.

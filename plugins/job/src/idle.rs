@@ -3,16 +3,11 @@
 //! The cluster reports it in a condition but leaves its deletion to the job, which would create it again otherwise. The idle
 //! time counts from the start of the code, because the cluster cannot have work before.
 
-use dask_operator_plugin::dask::fields;
-use dask_operator_plugin::dask::time;
+use dask_operator_plugin::dask::{conditions, fields, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
 use crate::report;
-
-/// Condition of the cluster, and its reason after the idle timeout.
-const IDLE: &str = "Idle";
-const IDLE_TIMEOUT: &str = "IdleTimeout";
 
 /// The idle state of the cluster.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,9 +40,12 @@ impl Idle {
             return Ok(Self::No);
         };
         let cluster: Value = cluster.read()?;
-        let conditions = cluster["status"]["conditions"].as_array().into_iter().flatten();
-        let mut idle = conditions.filter(|condition| {
-            condition["type"] == IDLE && condition["status"] == "True" && condition["reason"] == IDLE_TIMEOUT
+        let reported = cluster["status"]["conditions"].as_array().into_iter().flatten();
+        let timed_out = conditions::Idle::IdleTimeout.as_str();
+        let mut idle = reported.filter(|condition| {
+            condition["type"] == conditions::Idle::TYPE
+                && condition["status"] == "True"
+                && condition["reason"] == timed_out
         });
         let (Some(condition), Some(timeout)) = (
             idle.next(),

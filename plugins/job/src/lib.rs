@@ -25,6 +25,7 @@ mod workers;
 use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;
 
+pub use phase::JobPhase;
 pub use settings::Settings;
 
 /// The logic plugin for `DaskJob`.

@@ -4,16 +4,22 @@ use dask_operator_plugin::prelude::*;
 
 /// The phases of a job, in order. Flyte and other tools read their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
+pub enum JobPhase {
+    /// Nothing exists yet.
     JobCreated,
+    /// The cluster exists.
     ClusterCreated,
+    /// The job's code runs.
     Running,
+    /// The job's code succeeded.
     Successful,
+    /// The job's code failed, or a limit was exceeded.
     Failed,
 }
 
-impl Phase {
-    const ALL: [Self; 5] = [
+impl JobPhase {
+    /// All phases.
+    pub const ALL: [Self; 5] = [
         Self::JobCreated,
         Self::ClusterCreated,
         Self::Running,
@@ -22,7 +28,8 @@ impl Phase {
     ];
 
     /// Returns the name in `status.jobStatus`.
-    pub(crate) fn as_str(self) -> &'static str {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::JobCreated => "JobCreated",
             Self::ClusterCreated => "ClusterCreated",

@@ -3,6 +3,7 @@
 //! Irreversible deletions (at the end of a job, at its suspension, of an idle cluster) are written to the status first. The
 //! next plan sees the status and deletes the objects. Therefore nothing is lost if the operator restarts in between.
 
+use dask_operator_plugin::dask::conditions::{ClusterIdle, Suspended};
 use dask_operator_plugin::dask::main_container;
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
@@ -12,8 +13,8 @@ use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
 use crate::decision::{self, Decision, Limits};
-use crate::phase::Phase;
-use crate::report::{self, CLUSTER_IDLE, SUSPENDED};
+use crate::phase::JobPhase;
+use crate::report;
 use crate::workers::Registered;
 use crate::{DefaultJob, Settings, children, ended, idle, validate};
 
@@ -23,7 +24,7 @@ const RUNNER_RETRY: u64 = 2000;
 /// The observed state of a job, which does not require a valid spec.
 struct JobState<'a> {
     /// The phase in the status.
-    before: Phase,
+    before: JobPhase,
     /// The counted starts. `None` before the first runner was seen.
     attempts: Option<Attempts>,
     /// The state of the runner.
@@ -37,7 +38,7 @@ struct JobState<'a> {
     /// The consequence of the observed state.
     decision: Decision,
     /// The present phase.
-    phase: Phase,
+    phase: JobPhase,
 }
 
 /// Plans a `DaskJob`.
@@ -47,7 +48,7 @@ struct JobState<'a> {
 /// Returns an error if the spec is invalid or an observed object can't be read.
 pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let parent = observation.parent_json()?;
-    if Phase::of(&parent["status"]).is_some_and(Phase::is_end) {
+    if JobPhase::of(&parent["status"]).is_some_and(JobPhase::is_end) {
         // The end is final, even if the spec has become invalid since.
         return ended::job(observation, &Resource::of(&parent));
     }
@@ -73,7 +74,7 @@ impl<'a> JobState<'a> {
     fn of(observation: &'a Observation, job: &Resource<'_>) -> Result<Self, Error> {
         let observed_runner = observation.child(&kinds::pod(), &names::runner(job.name));
         let observed_cluster = observation.child(&kinds::cluster(), job.name);
-        let before = Phase::of(job.status).unwrap_or(Phase::JobCreated);
+        let before = JobPhase::of(job.status).unwrap_or(JobPhase::JobCreated);
         let pod_spec = &job.spec[fields::job::JOB][fields::template::SPEC];
         let main = main_container::name(pod_spec, Role::Runner);
         let policy = pod_spec["restartPolicy"].as_str().unwrap_or_default();
@@ -140,7 +141,7 @@ impl<'a> JobState<'a> {
     /// Plans a suspended job: its children are deleted once the status reports the suspension, and the attempts start again
     /// after the resumption.
     fn suspended(&self, job: &Resource<'_>) -> Plan {
-        let is_reported = job.condition_holds(SUSPENDED);
+        let is_reported = job.condition_holds(Suspended::TYPE);
         let runner_name = names::runner(job.name);
         let mut status = decision::status(self.phase, job.name, &runner_name, None, None);
         status["attempts"] = Attempts::default().to_json();
@@ -174,7 +175,7 @@ impl<'a> JobState<'a> {
         let mut events = self.events(job);
         if let (idle::Idle::Now(_), Some(attempts)) = (&idle, &mut self.attempts) {
             attempts.mark_cluster_deleted();
-            if !job.condition_holds(CLUSTER_IDLE) {
+            if !job.condition_holds(ClusterIdle::TYPE) {
                 events.push(report::cluster_idle_event());
             }
         }
@@ -244,10 +245,10 @@ impl<'a> JobState<'a> {
     /// Returns the events for changes since the status was written.
     fn events(&mut self, job: &Resource<'_>) -> Vec<Event> {
         let mut events = Vec::new();
-        if job.condition_holds(SUSPENDED) {
+        if job.condition_holds(Suspended::TYPE) {
             events.push(Event::normal("JobResumed", "the job is no longer suspended"));
         }
-        if self.phase == Phase::Running && self.before < Phase::Running {
+        if self.phase == JobPhase::Running && self.before < JobPhase::Running {
             events.push(Event::normal("JobRunning", "the runner pod runs"));
         }
         if let Some(attempts) = &mut self.attempts {

@@ -1,5 +1,6 @@
 //! Conditions and events of a job.
 
+use dask_operator_plugin::dask::conditions::{ClusterIdle, RunnerReady, Suspended};
 use dask_operator_plugin::dask::pod::Cause;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
@@ -8,21 +9,12 @@ use dask_operator_plugin::prelude::*;
 use crate::attempts::Runner;
 use crate::decision::{Decision, explained};
 
-/// Condition that is true if the runner runs.
-pub(crate) const RUNNER_READY: &str = "RunnerReady";
-/// Reason if the runner pod should be gone but is not.
-const STUCK: &str = "RunnerStuck";
-/// Condition that is true if the job is suspended. Jobs that never were do not have it.
-pub(crate) const SUSPENDED: &str = "Suspended";
-/// Condition that is true if the cluster was deleted because it was idle.
-pub(crate) const CLUSTER_IDLE: &str = "ClusterIdle";
-
 /// Returns the status and the last transition time of the condition `Suspended`. `None` if the job does not have it.
 fn suspension<'a>(job: &Resource<'a>) -> Option<(&'a Value, Option<Timestamp>)> {
     let conditions = job.status["conditions"].as_array()?;
     let condition = conditions
         .iter()
-        .find(|condition| condition["type"] == SUSPENDED)?;
+        .find(|condition| condition["type"] == Suspended::TYPE)?;
     let since = condition["lastTransitionTime"].as_str().and_then(time::parse);
     Some((&condition["status"], since))
 }
@@ -45,23 +37,21 @@ pub(crate) fn was_suspended(job: &Resource<'_>) -> bool {
     suspension(job).is_some()
 }
 
-/// Returns the condition `Suspended`.
+/// Returns the condition `Suspended`. Jobs that never were suspended do not have it.
 pub(crate) fn suspended(holds: bool) -> Condition {
     let (reason, message) = match holds {
-        true => ("JobSuspended", "nothing runs until spec.suspend is false"),
-        false => ("JobResumed", "it was suspended and began anew"),
+        true => (
+            Suspended::JobSuspended,
+            "nothing runs until spec.suspend is false",
+        ),
+        false => (Suspended::JobResumed, "it was suspended and began anew"),
     };
-    Condition::new(SUSPENDED, holds.into(), reason, message)
+    reason.condition(holds.into(), message)
 }
 
 /// Returns the condition `RunnerReady` of a suspended job.
 pub(crate) fn runner_is_suspended() -> Condition {
-    Condition::new(
-        RUNNER_READY,
-        ConditionStatus::False,
-        "JobSuspended",
-        "the job is suspended",
-    )
+    RunnerReady::JobSuspended.condition(ConditionStatus::False, "the job is suspended")
 }
 
 /// Returns the condition `RunnerReady` while the next attempt waits for the back-off.
@@ -71,62 +61,67 @@ pub(crate) fn next_attempt(begins: Timestamp, cause: &Cause) -> Condition {
         explained(cause),
         time::format(begins)
     );
-    Condition::new(RUNNER_READY, ConditionStatus::False, "BackOff", message)
+    RunnerReady::BackOff.condition(ConditionStatus::False, message)
 }
 
 /// Returns the condition `RunnerReady` for the observed runner.
 pub(crate) fn runner_ready(decision: &Decision, runner: &Runner, name: &str, now: Timestamp) -> Condition {
-    let not_ready =
-        |reason: &str, message: String| Condition::new(RUNNER_READY, ConditionStatus::False, reason, message);
+    let not_ready = |reason: RunnerReady, message: String| reason.condition(ConditionStatus::False, message);
     if let Decision::Retry(cause) = decision {
         let message = format!("pod {name} failed ({}); a new one follows", explained(cause));
-        return not_ready("RunnerFailed", message);
+        return not_ready(RunnerReady::RunnerFailed, message);
     }
     let Some(pod) = runner.any_pod() else {
-        return not_ready("RunnerMissing", format!("pod {name} does not exist yet"));
+        return not_ready(
+            RunnerReady::RunnerMissing,
+            format!("pod {name} does not exist yet"),
+        );
     };
     if let Some(stuck) = pod.stuck(now) {
         let message = format!(
             "{stuck}; the job goes on then and not before, because its code might run twice otherwise"
         );
-        return not_ready(STUCK, message);
+        return not_ready(RunnerReady::RunnerStuck, message);
     }
     if pod.terminating {
         let due = pod
             .due_to_be_gone()
             .map(|due| format!(", to be gone at {}", time::format(due)));
         let message = format!("pod {name} is on its way out{}", due.unwrap_or_default());
-        return not_ready("RunnerTerminating", message);
+        return not_ready(RunnerReady::RunnerTerminating, message);
     }
     match pod.trouble(now) {
-        Some(cause) => not_ready(&cause.reason, format!("pod {name} waits: {}", cause.message)),
-        None if pod.phase() == "Running" => Condition::new(
-            RUNNER_READY,
-            ConditionStatus::True,
-            "RunnerRunning",
-            format!("pod {name} runs"),
+        Some(cause) => Condition::new(
+            RunnerReady::TYPE,
+            ConditionStatus::False,
+            &cause.reason,
+            format!("pod {name} waits: {}", cause.message),
         ),
-        None => not_ready("RunnerStarting", format!("pod {name} is starting")),
+        None if pod.phase() == "Running" => {
+            RunnerReady::RunnerRunning.condition(ConditionStatus::True, format!("pod {name} runs"))
+        }
+        None => not_ready(RunnerReady::RunnerStarting, format!("pod {name} is starting")),
     }
 }
 
 /// Returns an event if the runner's deletion is stuck and this was not reported yet.
 pub(crate) fn stuck_event(job: &Resource<'_>, runner: &Condition) -> Option<Event> {
+    let stuck = RunnerReady::RunnerStuck.as_str();
     let is_reported = job
-        .condition(RUNNER_READY)
-        .is_some_and(|before| before["reason"] == STUCK);
-    (runner.reason == STUCK && !is_reported).then(|| Event::warning(STUCK, runner.message.clone()))
+        .condition(RunnerReady::TYPE)
+        .is_some_and(|before| before["reason"] == stuck);
+    (runner.reason == stuck && !is_reported).then(|| Event::warning(stuck, runner.message.clone()))
 }
 
 /// Returns the condition `ClusterIdle` with this message.
 pub(crate) fn cluster_idle(message: &str) -> Condition {
-    Condition::new(CLUSTER_IDLE, ConditionStatus::True, "IdleTimeout", message)
+    ClusterIdle::IdleTimeout.condition(ConditionStatus::True, message)
 }
 
 /// Returns the event for the deletion of an idle cluster.
 pub(crate) fn cluster_idle_event() -> Event {
     Event::normal(
-        CLUSTER_IDLE,
+        ClusterIdle::TYPE,
         "the job's cluster has had nothing to do for its idleTimeout and is deleted; the runner goes on without it",
     )
 }

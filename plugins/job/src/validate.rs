@@ -8,7 +8,7 @@ use dask_operator_plugin::dask::resource;
 use dask_operator_plugin::dask::role::Role;
 use dask_operator_plugin::prelude::*;
 
-use crate::phase::Phase;
+use crate::phase::JobPhase;
 
 /// Returns the findings for the whole object, after defaulting. `old` is the object before an update.
 pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
@@ -49,7 +49,7 @@ fn change(checks: &mut Checks, spec: &Value, old: &Value) {
     let changed = [fields::job::JOB, fields::job::CLUSTER]
         .into_iter()
         .find(|part| spec[part] != old["spec"][part]);
-    let (Some(part), Some(phase)) = (changed, Phase::of(&old["status"])) else {
+    let (Some(part), Some(phase)) = (changed, JobPhase::of(&old["status"])) else {
         return;
     };
     if phase.is_end() {
@@ -60,7 +60,7 @@ fn change(checks: &mut Checks, spec: &Value, old: &Value) {
                 phase.as_str()
             ),
         );
-    } else if part == fields::job::JOB && phase > Phase::JobCreated {
+    } else if part == fields::job::JOB && phase > JobPhase::JobCreated {
         checks.warning(
             "spec.job",
             "the runner that there is keeps its spec: the change counts for the next attempt, if there is one",

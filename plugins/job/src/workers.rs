@@ -1,11 +1,10 @@
 //! Workers that the runner waits for.
 
+use dask_operator_plugin::dask::conditions::RunnerReady;
 use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler;
 use dask_operator_plugin::prelude::*;
-
-use crate::report::RUNNER_READY;
 
 /// The number of workers that have registered with the job's scheduler, and the number that must before the runner starts.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl Registered {
                 self.wanted
             ),
         };
-        Condition::new(RUNNER_READY, ConditionStatus::False, "WaitingForWorkers", message)
+        RunnerReady::WaitingForWorkers.condition(ConditionStatus::False, message)
     }
 
     /// Returns the scheduler query. `None` if the runner does not wait for workers.

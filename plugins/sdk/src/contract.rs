@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::changes::Changes;
+use crate::dask::conditions::SpecQuestionable;
 
 pub use crate::bindings::describe::exports::dask::operator::describe::Description;
 pub use crate::bindings::host::dask::operator::types::{
@@ -104,17 +105,12 @@ impl Condition {
                 more => format!("{}; and {more} more", all[..MISTAKES_NAMED].join("; ")),
             },
         };
-        Some(Self::new(
-            SPEC_QUESTIONABLE,
-            ConditionStatus::True,
-            "Mistakes",
-            message,
-        ))
+        Some(SpecQuestionable::Mistakes.condition(ConditionStatus::True, message))
     }
 }
 
 /// Type of the condition of a resource whose spec works but very likely contains a mistake.
-pub const SPEC_QUESTIONABLE: &str = "SpecQuestionable";
+pub const SPEC_QUESTIONABLE: &str = SpecQuestionable::TYPE;
 
 /// Maximum number of mistakes that the condition lists.
 const MISTAKES_NAMED: usize = 5;

@@ -11,7 +11,7 @@
 //! * [`export!`] generates the component's exports; [`log`] is the only function that it can call; [`testing`] runs a
 //!   plugin without WebAssembly.
 //! * [`dask`] contains the building blocks of the default components: names, labels, environment, addresses, defaults,
-//!   checks.
+//!   checks, conditions.
 //!
 //! A complete plugin, with `crate-type = ["cdylib"]` and this crate as its only dependency:
 //!

@@ -1,5 +1,6 @@
 //! The conditions of a group.
 
+use dask_operator_plugin::dask::conditions::{ScaleDownBlocked, WorkersReady, WorkersUpToDate};
 use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
 use dask_operator_plugin::dask::update::Strategy;
 use dask_operator_plugin::dask::{fields, quantity, time};
@@ -10,22 +11,6 @@ use crate::drain::Drain;
 use crate::observed::{ObservedWorkers, Worker};
 use crate::registration::Scheduler;
 use crate::removals::{RemovalMode, RemovalReason, Removals};
-
-/// Condition that is true if all desired workers are ready.
-pub(crate) const WORKERS_READY: &str = "WorkersReady";
-/// Condition that is true while the removal of workers is blocked.
-pub(crate) const SCALE_DOWN_BLOCKED: &str = "ScaleDownBlocked";
-/// Condition that is false while workers are outdated. Otherwise the group does not have it.
-pub(crate) const WORKERS_UP_TO_DATE: &str = "WorkersUpToDate";
-
-/// Reason if the scheduler does not reply.
-pub(crate) const UNREACHABLE: &str = "SchedulerUnreachable";
-/// Reason until the scheduler has been queried.
-pub(crate) const NOT_QUERIED: &str = "SchedulerNotAsked";
-/// Reason if workers can't move their results to other workers.
-pub(crate) const HOLD_DATA: &str = "WorkersHoldData";
-/// Reason if the only missing workers are drained before they are replaced.
-const RETIRING: &str = "WorkersRetiring";
 
 /// Reason of a pod that waits for the removal of scheduling gates.
 const GATED: &str = "SchedulingGated";
@@ -46,14 +31,20 @@ pub(crate) fn reason<'a>(group: &Resource<'a>, type_: &str) -> Option<&'a str> {
 
 /// Returns the condition from the group's status if its reason is that the scheduler does not reply. It stays until the
 /// scheduler is queried again, because an operator that has just started has no newer information.
-fn previous_unreachable(group: &Resource<'_>, type_: &str, scheduler: Scheduler<'_>) -> Option<Condition> {
+/// `type_` and `unreachable` are its type and that reason.
+fn previous_unreachable(
+    group: &Resource<'_>,
+    type_: &str,
+    unreachable: &str,
+    scheduler: Scheduler<'_>,
+) -> Option<Condition> {
     let condition = current(group, type_)?;
-    let is_valid = matches!(scheduler, Scheduler::NotQueried) && condition["reason"] == UNREACHABLE;
+    let is_valid = matches!(scheduler, Scheduler::NotQueried) && condition["reason"] == unreachable;
     let message = condition["message"].as_str().filter(|_| is_valid)?;
     Some(Condition::new(
         type_,
         (condition["status"] == "True").into(),
-        UNREACHABLE,
+        unreachable,
         message,
     ))
 }
@@ -71,13 +62,13 @@ pub(crate) fn workers_ready(
         false => format!("{ready} of {desired} workers are ready"),
     };
     if ready >= desired {
-        return Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted);
+        return WorkersReady::AllReady.condition(ConditionStatus::True, counted);
     }
     if desired > MOST_WORKERS {
         let message = format!(
             "{counted}; a group can have {MOST_WORKERS} workers: lower spec.worker.replicas, and make further groups for the rest"
         );
-        return Condition::new(WORKERS_READY, ConditionStatus::False, "TooManyWorkers", message);
+        return WorkersReady::TooManyWorkers.condition(ConditionStatus::False, message);
     }
     match observed_workers.most_common_problem() {
         Some((count, cause)) => {
@@ -91,7 +82,7 @@ pub(crate) fn workers_ready(
             {
                 message += &format!("; those that have ended are replaced at {}", time::format(until));
             }
-            Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
+            Condition::new(WorkersReady::TYPE, ConditionStatus::False, &cause.reason, message)
         }
         None if created == 0 && observed_workers.starting() == 0 && !observed_workers.leaving.is_empty() => {
             let leaving: Vec<&Worker<'_>> = observed_workers.leaving.iter().collect();
@@ -100,9 +91,9 @@ pub(crate) fn workers_ready(
                 self::counted(leaving.len(), "worker"),
                 names(&leaving)
             );
-            Condition::new(WORKERS_READY, ConditionStatus::False, RETIRING, message)
+            WorkersReady::WorkersRetiring.condition(ConditionStatus::False, message)
         }
-        None => Condition::new(WORKERS_READY, ConditionStatus::False, "WorkersStarting", counted),
+        None => WorkersReady::WorkersStarting.condition(ConditionStatus::False, counted),
     }
 }
 
@@ -129,17 +120,13 @@ pub(crate) fn scale_down_blocked(
     scheduler: Scheduler<'_>,
     desired: &Desired,
 ) -> Option<Condition> {
-    let blocked = |reason, message| {
-        Some(Condition::new(
-            SCALE_DOWN_BLOCKED,
-            ConditionStatus::True,
-            reason,
-            message,
-        ))
-    };
+    let blocked =
+        |reason: ScaleDownBlocked, message: String| Some(reason.condition(ConditionStatus::True, message));
+    let unreachable = ScaleDownBlocked::SchedulerUnreachable;
     let blocked_count = removals.blocked + drain.staying.len();
     if blocked_count > 0
-        && let Some(before) = previous_unreachable(group, SCALE_DOWN_BLOCKED, scheduler)
+        && let Some(before) =
+            previous_unreachable(group, ScaleDownBlocked::TYPE, unreachable.as_str(), scheduler)
     {
         return Some(before);
     }
@@ -153,7 +140,7 @@ pub(crate) fn scale_down_blocked(
                 None => "with `scaleDown: unsafe` they would be deleted all the same".to_owned(),
             };
             blocked(
-                UNREACHABLE,
+                unreachable,
                 format!(
                     "{} to leave and held back, because results that no other worker has may be lost and the scheduler \
                      can't be asked to move them: {}; {otherwise}",
@@ -163,7 +150,7 @@ pub(crate) fn scale_down_blocked(
             )
         }
         Scheduler::NotQueried if removals.blocked > 0 => blocked(
-            NOT_QUERIED,
+            ScaleDownBlocked::SchedulerNotAsked,
             format!(
                 "{} to leave and held back until the scheduler was asked who holds what",
                 counted(removals.blocked, "worker")
@@ -171,7 +158,7 @@ pub(crate) fn scale_down_blocked(
         ),
         _ => not_taken(&removals.waiting(RemovalReason::Surplus))
             .or_else(|| stuck(&drain.stuck(desired, false), desired))
-            .and_then(|message| blocked(HOLD_DATA, message)),
+            .and_then(|message| blocked(ScaleDownBlocked::WorkersHoldData, message)),
     }
 }
 
@@ -225,8 +212,10 @@ pub(crate) fn workers_up_to_date(
     if removals.outdated + leaving == 0 {
         return None;
     }
-    if let Some(before) = previous_unreachable(group, WORKERS_UP_TO_DATE, scheduler) {
-        return Some(before);
+    let unreachable = WorkersUpToDate::SchedulerUnreachable;
+    let before = previous_unreachable(group, WorkersUpToDate::TYPE, unreachable.as_str(), scheduler);
+    if before.is_some() {
+        return before;
     }
     let updated = observed_workers
         .workers
@@ -247,7 +236,7 @@ pub(crate) fn workers_up_to_date(
     let held_up = stuck(&drain.stuck(desired, true), desired);
     let (reason, message) = match (desired.strategy, scheduler) {
         (Strategy::OnDelete, _) => (
-            "OnDelete",
+            WorkersUpToDate::OnDelete,
             format!(
                 "{counted}; the others are replaced when their pods are deleted (update strategy OnDelete)"
             ),
@@ -257,7 +246,7 @@ pub(crate) fn workers_up_to_date(
         {
             let why = short(why);
             (
-                UNREACHABLE,
+                unreachable,
                 format!(
                     "{counted}; the others stay while the scheduler can't be asked to move what they hold: {why}"
                 ),
@@ -273,26 +262,24 @@ pub(crate) fn workers_up_to_date(
                     problem_suffix()
                 ),
             };
-            (HOLD_DATA, format!("{counted}; {held_up}{waiting}"))
+            (
+                WorkersUpToDate::WorkersHoldData,
+                format!("{counted}; {held_up}{waiting}"),
+            )
         }
         (Strategy::Rolling { .. }, _) if waiting > 0 && leaving == 0 && removals.all.is_empty() => {
             let waiting = self::counted(waiting, "new worker");
             (
-                "RollingUpdate",
+                WorkersUpToDate::RollingUpdate,
                 format!(
                     "{counted}; {waiting} waited for before others are replaced{}",
                     problem_suffix()
                 ),
             )
         }
-        (Strategy::Rolling { .. }, _) => ("RollingUpdate", counted),
+        (Strategy::Rolling { .. }, _) => (WorkersUpToDate::RollingUpdate, counted),
     };
-    Some(Condition::new(
-        WORKERS_UP_TO_DATE,
-        ConditionStatus::False,
-        reason,
-        message,
-    ))
+    Some(reason.condition(ConditionStatus::False, message))
 }
 
 /// Formats a count and the verb after it: `1 worker is`, `2 workers are`.

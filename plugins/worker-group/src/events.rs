@@ -1,12 +1,11 @@
 //! The events of a plan, each of which is reported once.
 
+use dask_operator_plugin::dask::conditions::{ScaleDownBlocked, WorkersUpToDate};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
-use crate::conditions::{
-    self, HOLD_DATA, NOT_QUERIED, SCALE_DOWN_BLOCKED, WORKERS_UP_TO_DATE, counted, listed, names,
-};
+use crate::conditions::{self, counted, listed, names};
 use crate::desired::Desired;
 use crate::drain::Drain;
 use crate::observed::{Lost, ObservedWorkers, Worker};
@@ -29,17 +28,18 @@ pub(crate) fn of(
     events.extend(retiring(removals));
     events.extend(removed(removals, drain, desired));
     let find = |type_: &str| conditions.iter().find(|condition| condition.type_ == type_);
-    if let Some(blocked) = find(SCALE_DOWN_BLOCKED)
-        && blocked.reason != NOT_QUERIED
-        && conditions::reason(group, SCALE_DOWN_BLOCKED) != Some(blocked.reason.as_str())
+    if let Some(blocked) = find(ScaleDownBlocked::TYPE)
+        && blocked.reason != ScaleDownBlocked::SchedulerNotAsked.as_str()
+        && conditions::reason(group, ScaleDownBlocked::TYPE) != Some(blocked.reason.as_str())
     {
-        events.push(Event::warning(SCALE_DOWN_BLOCKED, blocked.message.clone()));
+        events.push(Event::warning(ScaleDownBlocked::TYPE, blocked.message.clone()));
     }
+    let hold_data = WorkersUpToDate::WorkersHoldData.as_str();
     match (
-        find(WORKERS_UP_TO_DATE),
-        conditions::reason(group, WORKERS_UP_TO_DATE),
+        find(WorkersUpToDate::TYPE),
+        conditions::reason(group, WorkersUpToDate::TYPE),
     ) {
-        (Some(condition), before) if condition.reason == HOLD_DATA && before != Some(HOLD_DATA) => {
+        (Some(condition), before) if condition.reason == hold_data && before != Some(hold_data) => {
             events.push(Event::warning("RolloutBlocked", condition.message.clone()));
         }
         (Some(condition), None) => events.push(Event::normal("RolloutStarted", condition.message.clone())),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use dask_operator_plugin::dask::conditions::WorkersReady;
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::names::WorkerNames;
 use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
@@ -9,7 +10,7 @@ use dask_operator_plugin::dask::{defaults, fields, kinds, scheduler, time};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{WorkerGroup, log};
 
-use crate::conditions::{self, WORKERS_READY};
+use crate::conditions;
 use crate::desired::{self, Desired};
 use crate::disruptions::Disruptions;
 use crate::drain::Drain;
@@ -19,9 +20,6 @@ use crate::removals::{RemovalMode, RemovalReason, Removals};
 use crate::silence::Outage;
 use crate::template::{self, Template};
 use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
-
-/// Reason of a group whose cluster is suspended.
-const SUSPENDED: &str = "Suspended";
 
 /// Milliseconds until the next reconcile of a group without a cluster.
 pub(crate) const CLUSTER_RETRY: u64 = 30_000;
@@ -58,17 +56,13 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
                 "there is no DaskCluster {cluster_name} in namespace {}",
                 group.namespace
             );
-            unchanged(&group, &observed_workers, "ClusterNotFound", message, observation)
+            let reason = WorkersReady::ClusterNotFound;
+            unchanged(&group, &observed_workers, reason, message, observation)
         }
         Some(cluster) if cluster.terminating => {
             let message = format!("DaskCluster {cluster_name} is being deleted");
-            unchanged(
-                &group,
-                &observed_workers,
-                "ClusterTerminating",
-                message,
-                observation,
-            )
+            let reason = WorkersReady::ClusterTerminating;
+            unchanged(&group, &observed_workers, reason, message, observation)
         }
         Some(observed) => {
             let mut cluster: Value = observed.read()?;
@@ -110,7 +104,7 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
 fn unchanged(
     group: &Resource<'_>,
     observed_workers: &ObservedWorkers<'_>,
-    reason: &str,
+    reason: WorkersReady,
     message: String,
     observation: &Observation,
 ) -> Plan {
@@ -118,12 +112,7 @@ fn unchanged(
     Plan {
         children: everything.map(DesiredChild::keep).collect(),
         status: status(group, observed_workers, None, None),
-        conditions: vec![Condition::new(
-            WORKERS_READY,
-            ConditionStatus::False,
-            reason,
-            message,
-        )],
+        conditions: vec![reason.condition(ConditionStatus::False, message)],
         requeue_after: Some(CLUSTER_RETRY),
         ..Plan::default()
     }
@@ -310,8 +299,9 @@ fn requeue_after(removals: &Removals<'_, '_>, scheduler: Scheduler<'_>) -> Optio
 fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, observed_workers: &ObservedWorkers<'_>) -> Plan {
     let message = format!("DaskCluster {} is suspended: no worker runs", cluster.name);
     let mut events = Vec::new();
-    if conditions::reason(group, WORKERS_READY) != Some(SUSPENDED) {
-        events.push(Event::normal(SUSPENDED, message.clone()));
+    let reason = WorkersReady::Suspended;
+    if conditions::reason(group, WorkersReady::TYPE) != Some(reason.as_str()) {
+        events.push(Event::normal(reason.as_str(), message.clone()));
     }
     let terminating = observed_workers
         .terminating
@@ -320,12 +310,7 @@ fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, observed_workers: &Ob
     Plan {
         children: terminating.map(DesiredChild::keep).collect(),
         status: status(group, observed_workers, None, None),
-        conditions: vec![Condition::new(
-            WORKERS_READY,
-            ConditionStatus::False,
-            SUSPENDED,
-            message,
-        )],
+        conditions: vec![reason.condition(ConditionStatus::False, message)],
         events,
         ..Plan::default()
     }

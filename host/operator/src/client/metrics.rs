@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use crate::metrics::{Label, Labelled, Registry, histogram};
+use crate::metrics::{Label, Labelled, Registry, histogram, open};
 
 /// Verbs as in the metrics of Kubernetes.
 const VERBS: &[&str] = &[
@@ -27,7 +27,9 @@ pub(crate) struct Request {
 }
 
 impl Labelled for Request {
-    const LABELS: &'static [Label] = &[("verb", VERBS), ("resource", &[]), ("code", &[])];
+    fn labels() -> Vec<Label> {
+        vec![("verb", VERBS.to_vec()), open("resource"), open("code")]
+    }
 }
 
 /// Label of histograms by verb.
@@ -37,7 +39,9 @@ struct Verb {
 }
 
 impl Labelled for Verb {
-    const LABELS: &'static [Label] = &[("verb", VERBS)];
+    fn labels() -> Vec<Label> {
+        vec![("verb", VERBS.to_vec())]
+    }
 }
 
 /// Metrics of requests to the API server. Clones share the same values.

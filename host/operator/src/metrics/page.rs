@@ -24,7 +24,7 @@ pub(super) struct Description {
     pub(super) name: String,
     /// `counter`, `gauge` or `histogram`.
     pub(super) metric_type: String,
-    pub(super) labels: &'static [Label],
+    pub(super) labels: Vec<Label>,
     help: String,
 }
 
@@ -37,7 +37,7 @@ impl Description {
         Self {
             name: format!("{PREFIX}_{name}{unit}{total}"),
             metric_type,
-            labels: M::LABELS,
+            labels: M::labels(),
             help: help.to_owned(),
         }
     }

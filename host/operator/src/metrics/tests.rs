@@ -36,7 +36,7 @@ impl Description {
             let names: Vec<_> = labels.iter().map(|(name, _)| *name).collect();
             let described: Vec<_> = self.labels.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, described, "labels of {sample}");
-            for ((name, value), (_, values)) in labels.iter().zip(self.labels) {
+            for ((name, value), (_, values)) in labels.iter().zip(&self.labels) {
                 let is_described = values.is_empty() || values.contains(value);
                 assert!(is_described, "{name}=\"{value}\" of {sample} is not described");
             }

@@ -11,44 +11,47 @@ use crate::threads::fair_permits::PermitError;
 dask_operator_core::reasons! {
     /// Reason why the spec of a plugin resource is not active, for the condition `Ready`, events and metrics.
     pub(crate) enum LoadReason {
-        /// The resource names no source.
+        /// The resource names no source: check `source`.
         NoSource => "NoSource",
-        /// A pull secret does not exist or has no credentials.
+        /// A pull secret does not exist or has no credentials: check `pullSecrets`.
         SecretUnusable => "SecretUnusable",
-        /// The ConfigMap does not exist or does not contain the component.
+        /// The ConfigMap does not exist or does not contain the component: check `source`.
         ConfigMapUnusable => "ConfigMapUnusable",
-        /// The API server does not return a ConfigMap or Secret.
+        /// The API server does not return a ConfigMap or Secret: the message has its error.
         Unreadable => "Unreadable",
-        /// A limit is no amount of bytes.
+        /// A limit is no amount of bytes: the message names the field.
         InvalidLimit => "InvalidLimit",
-        /// A selector is invalid.
+        /// A selector is invalid: the message names the field.
         InvalidSelector => "InvalidSelector",
-        /// The settings exceed the size limit.
+        /// The settings are too large: the message has the limit.
         SettingsTooLarge => "SettingsTooLarge",
-        /// The component refuses the settings.
+        /// The component refuses the settings: the message names the field.
         SettingsRefused => "SettingsRefused",
-        /// The component does not have a requested interface.
+        /// The component does not have a requested interface: check `interfaces`.
         InterfaceMissing => "InterfaceMissing",
-        /// Plugins of a namespace may not implement an interface.
+        /// The operator's flags don't allow a DaskPlugin to have this interface (`--allow-tenant-interfaces`).
         InterfaceNotAllowed => "InterfaceNotAllowed",
-        /// The component declares children of a kind that it may not create.
+        /// The component declares child objects of a kind that the operator's flags don't allow (`--allow-child`,
+        /// `--allow-tenant-child`).
         KindNotAllowed => "KindNotAllowed",
-        /// The answer of the component to a sample is not allowed.
+        /// The component's answer to a sample is not allowed: tell its author.
         SampleRefused => "SampleRefused",
-        /// A call failed in another way than calls of components do.
+        /// A call failed in another way than calls of components do: the operator may have a defect. Check its log.
         CallFailed => "PluginFailed",
-        /// The namespace has enough older plugins.
+        /// Only the 20 oldest DaskPlugins of a namespace are loaded: delete those that are not needed.
         TooManyPlugins => "TooManyPlugins",
-        /// The operator ended during a trial of the component or of another one of its namespace. The component is tried only
-        /// while nothing else is.
+        /// Nothing to do: the operator ended during a trial of this component or of another one of its namespace, so that the
+        /// plugin waits for a trial of its own. That takes a minute or two if no others wait for the same.
         TriedAlone => "TriedAlone",
-        /// The operator ended during earlier trials. The component is not tried again.
+        /// The operator ended during earlier trials of the component, and does not try it again: push another component. If you
+        /// have fixed what ended the operator, change the `spec`. If the whole namespace is in quarantine, wait for an hour.
         Quarantined => "Quarantined",
-        /// The component failed in operation and was rolled back to the version before.
+        /// The component failed in operation, and the previous version is active: tell the component's author. The message has
+        /// the last failure.
         RolledBack => "RolledBack",
-        /// The active component fails in operation.
+        /// The active component fails in operation: tell its author. The message has the last failure.
         FailsInOperation => "FailsInOperation",
-        /// The operator can't determine the namespaces of the plugin.
+        /// The operator doesn't know the labels of namespaces: give it `list` and `watch` of `namespaces`.
         NamespacesUnknown => "NamespacesUnknown",
     } containing {
         /// The component can't be fetched.
@@ -171,23 +174,28 @@ impl From<SourceError> for LoadFailure {
 dask_operator_core::reasons! {
     /// Reason why a component gives no answer, for the condition `PluginFailed` and for the webhook.
     pub(crate) enum PluginErrorReason {
-        /// A component of the operator or of the command line can't be used.
+        /// A component of the operator or of the command line can't be used: check the operator's log.
         Unusable => "PluginUnusable",
-        /// A call failed in another way than calls of components do.
+        /// A call failed in another way than calls of components do: the operator may have a defect. Check its log.
         CallFailed => "PluginFailed",
-        /// The plugin was active and can't be loaded, or it existed at the start and is being loaded.
+        /// The plugin was active and can't be loaded, or it existed at the start and is being loaded: check the condition
+        /// `Ready` of the plugin.
         NotLoaded => "PluginNotLoaded",
-        /// The component returned no plan.
+        /// The component returned no plan: the message has its reason.
         GaveUp => "PluginGaveUp",
-        /// The plugins are not known yet.
+        /// The operator does not know yet which plugins exist. This ends soon after a start; otherwise, the message names the
+        /// missing permission.
         PluginsUnknown => "PluginsUnknown",
-        /// The labels of the namespace are not known yet.
+        /// The labels of a new namespace are not known yet: try again after some seconds.
         NamespaceUnknown => "NamespaceUnknown",
-        /// The components of the namespace have used up their share of time.
+        /// The DaskPlugins of the namespace take more time than their share: make them faster, use fewer, or ask an
+        /// administrator to install them as a ClusterDaskPlugin.
         ShareUsed => "PluginShareUsed",
-        /// Other namespaces were first.
+        /// Others were called first. Nothing is wrong with the DaskPlugins of the namespace, and they are called again within
+        /// seconds. If this continues, many namespaces have slow ones: ask an administrator to give the operator more
+        /// processors.
         Busy => "PluginsBusy",
-        /// The objects that the component must know are too large together.
+        /// The objects of the resource are too large together: divide the workers among several groups.
         ObservationTooLarge => "ObservationTooLarge",
     } containing {
         /// The call failed.
@@ -266,13 +274,11 @@ impl PluginError {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use dask_operator_runtime::Failure;
 
     use super::*;
-    use crate::plugins::status::ReadyReason;
 
     #[test]
     fn deadlines_and_exhausted_memory_may_be_caused_by_load() {
@@ -295,67 +301,5 @@ mod tests {
         assert_eq!(reason(PermitError::OthersFirst), "PluginsBusy");
         let namespace = "n".to_owned();
         assert_eq!(reason(PermitError::Overdrawn { namespace }), "PluginShareUsed");
-    }
-
-    const PAGE: &str = include_str!("../../../../docs/plugins.md");
-
-    /// Returns the words in the first column of the table whose head is `head`. A word may end with `…`.
-    fn documented(head: &str) -> BTreeSet<&'static str> {
-        let table = PAGE
-            .lines()
-            .skip_while(|line| !line.starts_with(head))
-            .skip(2)
-            .take_while(|line| line.starts_with('|'));
-        let cells = table.filter_map(|line| line.split('|').nth(1));
-        cells
-            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-            .collect()
-    }
-
-    /// Asserts that the table with this head contains these reasons, and no others.
-    fn assert_documented(head: &str, reasons: impl Iterator<Item = &'static str>) {
-        let reasons: BTreeSet<_> = reasons.collect();
-        let documented = documented(head);
-        let covers = |pattern: &str, word: &str| match pattern.strip_suffix('…') {
-            Some(start) => word.starts_with(start),
-            None => word == pattern,
-        };
-        let missing: Vec<_> = reasons
-            .iter()
-            .filter(|word| !documented.iter().any(|pattern| covers(pattern, word)))
-            .collect();
-        assert_eq!(
-            missing,
-            Vec::<&&str>::new(),
-            "docs/plugins.md lacks them below {head}"
-        );
-        let unknown: Vec<_> = documented
-            .iter()
-            .filter(|pattern| !reasons.iter().any(|word| covers(pattern, word)))
-            .collect();
-        assert_eq!(
-            unknown,
-            Vec::<&&str>::new(),
-            "docs/plugins.md has them below {head}"
-        );
-    }
-
-    #[test]
-    fn reasons_of_the_condition_ready_are_documented() {
-        // Without its certificate file, the operator does not start, so that no condition has this reason.
-        let occurs = |reason: &ReadyReason| {
-            *reason != ReadyReason::Failed(SourceReason::CertificateFileUnreadable.into())
-        };
-        let reasons = ReadyReason::all().into_iter().filter(occurs);
-        assert_documented("| reason of `Ready` |", reasons.map(ReadyReason::as_str));
-    }
-
-    #[test]
-    fn reasons_of_the_condition_plugin_failed_are_documented() {
-        let reasons = PluginErrorReason::all().into_iter();
-        assert_documented(
-            "| reason of `PluginFailed` |",
-            reasons.map(PluginErrorReason::as_str),
-        );
     }
 }

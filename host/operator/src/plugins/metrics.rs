@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_operator_runtime::{FailureReason, Interface};
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,7 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use crate::key::PluginId;
-use crate::metrics::{Label, Labelled, Registry, gauge_value, histogram};
+use crate::metrics::{Label, Labelled, Registry, gauge_value, histogram, open, outcomes};
+use crate::plugins::error::LoadReason;
 
 /// Labels of a call of a component.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -29,33 +31,24 @@ pub(crate) struct PluginCall {
 }
 
 impl Labelled for PluginCall {
-    const LABELS: &'static [Label] = &[
-        ("component", &[]),
-        (
-            "interface",
-            &[
-                "cluster",
-                "worker-group",
-                "job",
-                "autoscaler",
-                "policy",
-                "describe",
-            ],
-        ),
-        (
-            "function",
-            &[
-                "plan",
-                "child-kinds",
-                "default",
-                "validate",
-                "admit",
-                "review-plan",
-                "validate-settings",
-            ],
-        ),
-        ("outcome", &[]),
-    ];
+    fn labels() -> Vec<Label> {
+        let interfaces = Interface::ALL.map(Interface::name).into_iter();
+        let functions = vec![
+            "plan",
+            "child-kinds",
+            "default",
+            "validate",
+            "admit",
+            "review-plan",
+            "validate-settings",
+        ];
+        vec![
+            open("component"),
+            ("interface", interfaces.chain(["describe"]).collect()),
+            ("function", functions),
+            outcomes(FailureReason::all().into_iter().map(FailureReason::as_str)),
+        ]
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -65,7 +58,9 @@ struct Load {
 }
 
 impl Labelled for Load {
-    const LABELS: &'static [Label] = &[("outcome", &[])];
+    fn labels() -> Vec<Label> {
+        vec![outcomes(LoadReason::all().into_iter().map(LoadReason::as_str))]
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -74,7 +69,9 @@ struct Component {
 }
 
 impl Labelled for Component {
-    const LABELS: &'static [Label] = &[("component", &[])];
+    fn labels() -> Vec<Label> {
+        vec![open("component")]
+    }
 }
 
 /// Number of components with series of their own: of DaskPlugins, and again of all others, so that components of tenants don't
@@ -208,8 +205,6 @@ impl PluginMetrics {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_runtime::Interface;
-
     use super::*;
 
     fn call(component: &str, outcome: &'static str) -> PluginCall {

@@ -73,6 +73,7 @@ pub(crate) use error::{PluginError, PluginErrorReason};
 #[cfg(test)]
 pub(crate) use rights::TenantRights;
 pub(crate) use sources::Sources;
+pub(crate) use status::ReadyReason;
 #[cfg(test)]
 pub(crate) use time_budget::TenantComponent;
 pub(crate) use time_budget::with_time_budget;

@@ -16,15 +16,20 @@ const MAX_MESSAGE: usize = 4096;
 
 dask_operator_core::reasons! {
     /// Reason of the condition `Ready`.
-    pub(super) enum ReadyReason {
-        /// The plugin is active.
+    pub(crate) enum ReadyReason {
+        /// Nothing to do: the plugin is active.
         InForce => "InForce",
-        /// The plugin is being loaded.
+        /// Nothing to do: the plugin is being loaded.
         Loading => "Loading",
     } containing {
         /// The spec is not active.
         Failed(LoadReason),
     }
+}
+
+impl ReadyReason {
+    /// Type of the condition.
+    pub(crate) const CONDITION: &'static str = "Ready";
 }
 
 impl From<LoadReason> for ReadyReason {
@@ -126,7 +131,7 @@ pub(super) fn desired(
         ),
     };
     let ready = DesiredCondition {
-        type_: "Ready".to_owned(),
+        type_: ReadyReason::CONDITION.to_owned(),
         status: state,
         reason: reason.as_str().to_owned(),
         message: text::line(&message, MAX_MESSAGE),

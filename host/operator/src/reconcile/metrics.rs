@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dask_operator_core::parent::DaskKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,8 +11,10 @@ use prometheus_client::registry::Unit;
 
 use crate::metrics::{ByKind, Label, Labelled, Registry, histogram};
 
-/// Kinds of parents.
-const DASK_KINDS: &[&str] = &["DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler"];
+/// Returns the label of kinds of parents.
+fn kinds() -> Label {
+    ("kind", DaskKind::ALL.map(DaskKind::kind).to_vec())
+}
 
 /// Labels of reconciles.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -22,7 +25,9 @@ struct Reconcile {
 }
 
 impl Labelled for Reconcile {
-    const LABELS: &'static [Label] = &[("kind", DASK_KINDS), ("result", &["success", "error"])];
+    fn labels() -> Vec<Label> {
+        vec![kinds(), ("result", vec!["success", "error"])]
+    }
 }
 
 /// Label of the durations of reconciles.
@@ -32,7 +37,9 @@ struct ParentKind {
 }
 
 impl Labelled for ParentKind {
-    const LABELS: &'static [Label] = &[("kind", DASK_KINDS)];
+    fn labels() -> Vec<Label> {
+        vec![kinds()]
+    }
 }
 
 /// Metrics of reconciles. Clones share the same values.
@@ -79,8 +86,6 @@ impl ReconcileMetrics {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_core::parent::DaskKind;
-
     use super::*;
 
     #[test]

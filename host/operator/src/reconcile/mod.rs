@@ -54,6 +54,7 @@ use observe::Observer;
 use outcome::NoPlan;
 pub(crate) use outcome::Outcome;
 use plan::Planner;
+pub(crate) use problem::Reason;
 use report::Reporter;
 use response_cache::ResponseCache;
 use write_budget::WriteBudget;

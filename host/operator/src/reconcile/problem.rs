@@ -20,42 +20,30 @@ const MAX_MESSAGE: usize = 2048;
 /// Number of failures in a row after which a condition reports a transient problem.
 const MIN_FAILURES: u32 = 5;
 
-/// Reason of a problem. Each one belongs to one condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// The component can't be used, or its call failed, for this reason.
-    Plugin(PluginErrorReason),
-    /// The children of a kind can't be listed.
-    Unlisted,
-    /// The plan, or a policy's change of it, breaks a rule of the gate.
-    RuleBroken,
-    /// A policy forbids the plan.
-    PolicyRefused,
-    /// A policy could not decide about the plan.
-    PolicyUndecided,
-    /// The API server did not carry out a write, for this reason.
-    Write(ErrorClass),
-    /// The resource is invalid.
-    Invalid,
-    /// A policy in monitor mode would not have permitted the plan.
-    Monitored,
+dask_operator_core::reasons! {
+    /// Reason of a problem. Each one belongs to one condition.
+    pub(crate) enum Reason {
+        /// The operator can't list child objects of a kind that the component needs: the message has the cause.
+        Unlisted => "Unlisted",
+        /// The plan breaks a rule of the gate, or a policy changed more than it may: tell the author of the component.
+        RuleBroken => "RuleBroken",
+        /// A policy forbids the plan: the message has its reason.
+        PolicyRefused => "PolicyRefused",
+        /// A policy can't decide about the plan: the message has its reason.
+        PolicyUndecided => "PolicyUndecided",
+        /// The resource is invalid. Its phase is `Error` until you change it.
+        Invalid => "Invalid",
+        /// A policy in monitor mode would not have permitted the plan. It is carried out.
+        Monitored => "Monitored",
+    } containing {
+        /// The component can't be used, or its call failed, for this reason.
+        Plugin(PluginErrorReason),
+        /// The API server did not carry out a write, for this reason.
+        Write(ErrorClass),
+    }
 }
 
 impl Reason {
-    /// Returns the reason in a status.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Plugin(reason) => reason.as_str(),
-            Self::Unlisted => "Unlisted",
-            Self::RuleBroken => "RuleBroken",
-            Self::PolicyRefused => "PolicyRefused",
-            Self::PolicyUndecided => "PolicyUndecided",
-            Self::Write(class) => class.as_str(),
-            Self::Invalid => "Invalid",
-            Self::Monitored => "Monitored",
-        }
-    }
-
     /// Returns the condition that has this reason.
     pub(crate) fn condition(self) -> HostCondition {
         match self {
@@ -249,81 +237,5 @@ impl Problem {
                     && condition["reason"] == own.reason.as_str()
                     && condition["message"] == own.message.as_str()
             })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-
-    const CONDITIONS: &str = include_str!("../../../../docs/clusters.md");
-    const REASONS_OF_PLUGINS: &str = include_str!("../../../../docs/plugins.md");
-
-    /// All reasons that do not come from a component or from the API server.
-    const OWN: [Reason; 6] = [
-        Reason::Unlisted,
-        Reason::RuleBroken,
-        Reason::PolicyRefused,
-        Reason::PolicyUndecided,
-        Reason::Invalid,
-        Reason::Monitored,
-    ];
-
-    /// Returns whether [`OWN`] must contain the reason. A new variant has to be added here.
-    fn is_own(reason: Reason) -> bool {
-        match reason {
-            Reason::Plugin(_) | Reason::Write(_) => false,
-            Reason::Unlisted
-            | Reason::RuleBroken
-            | Reason::PolicyRefused
-            | Reason::PolicyUndecided
-            | Reason::Invalid
-            | Reason::Monitored => true,
-        }
-    }
-
-    /// Returns the words in backticks.
-    fn words(cell: &str) -> BTreeSet<&str> {
-        cell.split('`').skip(1).step_by(2).collect()
-    }
-
-    /// Returns the cells of the rows of the table with this heading.
-    fn rows<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
-        let (_, table) = page.split_once(heading).expect("the table");
-        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-        rows.map(|row| row.split('|').skip(1).collect()).collect()
-    }
-
-    #[test]
-    fn all_conditions_and_reasons_are_documented() {
-        assert!(OWN.into_iter().all(is_own));
-        let mut expected: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for reason in OWN {
-            let reasons = expected.entry(reason.condition().as_str()).or_default();
-            reasons.insert(reason.as_str());
-        }
-        // A namespace that is being deleted is not reported.
-        let causes = ErrorClass::ALL
-            .into_iter()
-            .filter(|class| *class != ErrorClass::NamespaceTerminating);
-        expected.insert(
-            HostCondition::ApplyFailed.as_str(),
-            causes.map(ErrorClass::as_str).collect(),
-        );
-        // The reasons of components have a table of their own, which the tests of `PluginErrorReason` check.
-        expected.insert(HostCondition::PluginFailed.as_str(), BTreeSet::new());
-        let of_plans = rows(REASONS_OF_PLUGINS, "| reason of `PlanRefused` | meaning |");
-        let of_plans: BTreeSet<_> = of_plans.iter().flat_map(|row| words(row[0])).collect();
-        assert_eq!(expected.get(HostCondition::PlanRefused.as_str()), Some(&of_plans));
-
-        let mut documented: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for row in rows(CONDITIONS, "| condition | reason | meaning |") {
-            let condition = words(row[0]).into_iter().next().expect("a condition");
-            documented.entry(condition).or_default().extend(words(row[1]));
-        }
-        assert_eq!(documented, expected);
-        assert_eq!(documented.len(), HostCondition::ALL.len());
     }
 }

@@ -23,22 +23,14 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
-/// Kind of a failed query to a scheduler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureKind {
-    /// The cluster has no scheduler that can be queried.
-    NoScheduler,
-    /// The query failed, or there is no memory for its answer ([`ErrorKind::Busy`]).
-    Client(ErrorKind),
-}
-
-impl FailureKind {
-    /// Returns the kind as a short word, for the label of a metric.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::NoScheduler => "no-scheduler",
-            Self::Client(kind) => kind.as_str(),
-        }
+dask_operator_core::reasons! {
+    /// Kind of a failed query to a scheduler, as a short word for the label of a metric.
+    pub(crate) enum FailureKind {
+        /// The cluster has no scheduler that can be queried.
+        NoScheduler => "no-scheduler",
+    } containing {
+        /// The query failed, or there is no memory for its answer ([`ErrorKind::Busy`]).
+        Client(ErrorKind),
     }
 }
 

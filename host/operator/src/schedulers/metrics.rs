@@ -9,7 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use crate::metrics::{Label, Labelled, Registry, gauge_value, histogram};
+use crate::metrics::{Label, Labelled, Registry, gauge_value, histogram, outcomes};
+use crate::schedulers::client::FailureKind;
 
 /// Operations of requests.
 const OPERATIONS: &[&str] = &["facts", "retire"];
@@ -24,28 +25,12 @@ struct SchedulerRequest {
 }
 
 impl Labelled for SchedulerRequest {
-    const LABELS: &'static [Label] = &[
-        ("operation", OPERATIONS),
-        (
-            "outcome",
-            &[
-                "success",
-                "busy",
-                "exception",
-                "http",
-                "lost",
-                "no-scheduler",
-                "not-a-scheduler",
-                "protocol",
-                "refused",
-                "timeout",
-                "tls",
-                "too-large",
-                "unreachable",
-                "unsupported",
-            ],
-        ),
-    ];
+    fn labels() -> Vec<Label> {
+        vec![
+            ("operation", OPERATIONS.to_vec()),
+            outcomes(FailureKind::all().into_iter().map(FailureKind::as_str)),
+        ]
+    }
 }
 
 /// Label of histograms by operation.
@@ -55,7 +40,9 @@ struct Operation {
 }
 
 impl Labelled for Operation {
-    const LABELS: &'static [Label] = &[("operation", OPERATIONS)];
+    fn labels() -> Vec<Label> {
+        vec![("operation", OPERATIONS.to_vec())]
+    }
 }
 
 /// Metrics of requests to Dask schedulers. Clones share the same values.

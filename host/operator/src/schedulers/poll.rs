@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{Answers, ClusterKey, Endpoint, Inner, LastResult, combined_query, endpoint};
+use crate::metrics::SUCCESS;
 use crate::schedulers::client::{Failure, FailureKind, Session};
 
 /// Minimum time from the end of a query to the next one, unless that was requested early.
@@ -95,7 +96,7 @@ async fn query_scheduler(
 /// Returns the outcome of a call to a scheduler, for the label of a metric: `success` or the kind of the failure.
 fn outcome<T>(result: &Result<T, Failure>) -> &'static str {
     match result {
-        Ok(_) => "success",
+        Ok(_) => SUCCESS,
         Err(failure) => failure.kind.as_str(),
     }
 }

@@ -149,7 +149,7 @@ impl Handler {
         start: Instant,
     ) -> HttpResponse {
         let counted = Admission {
-            step: step.name(),
+            step: step.as_str(),
             kind: labels.map_or("", |labels| labels.kind),
             operation: labels.map_or("", |labels| labels.operation),
             outcome: reply.result.as_str(),

@@ -4,13 +4,28 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::Operation;
 use serde_json::Value;
 
-/// Admission step, which corresponds to the type of the webhook configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Mutation: defaulting, and changes by policies.
-    Mutate,
-    /// Validation.
-    Validate,
+dask_operator_core::reasons! {
+    /// Admission step, which corresponds to the type of the webhook configuration.
+    pub(crate) enum Step {
+        /// Mutation: defaulting, and changes by policies.
+        Mutate => "mutate",
+        /// Validation.
+        Validate => "validate",
+    }
+}
+
+dask_operator_core::reasons! {
+    /// Operation of a request, as a word for metrics.
+    pub(crate) enum OperationName {
+        /// The object is created.
+        Create => "create",
+        /// The object is updated.
+        Update => "update",
+        /// The object is deleted.
+        Delete => "delete",
+        /// The number of workers is set.
+        Scale => "scale",
+    }
 }
 
 impl Step {
@@ -21,15 +36,6 @@ impl Step {
             "/mutate" => Some(Self::Mutate),
             "/validate" => Some(Self::Validate),
             _ => None,
-        }
-    }
-
-    /// Returns the name of the step in metrics.
-    #[must_use]
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Mutate => "mutate",
-            Self::Validate => "validate",
         }
     }
 }
@@ -50,6 +56,12 @@ pub(crate) enum Target {
 impl Target {
     const PLUGIN: &str = "DaskPlugin";
     const CLUSTER_PLUGIN: &str = "ClusterDaskPlugin";
+
+    /// Returns the kinds of all objects that requests are about.
+    pub(super) fn kinds() -> Vec<&'static str> {
+        let of_dask = DaskKind::ALL.map(DaskKind::kind).into_iter();
+        of_dask.chain([Self::PLUGIN, Self::CLUSTER_PLUGIN]).collect()
+    }
 
     pub(super) fn of_kind(kind: &str) -> Option<Self> {
         match kind {
@@ -93,14 +105,15 @@ pub(crate) struct AdmissionInput {
 }
 
 impl AdmissionInput {
-    /// Returns the name of the operation in metrics: `create`, `update`, `delete` or `scale`.
+    /// Returns the name of the operation in metrics.
     #[must_use]
     pub(crate) fn operation_name(&self) -> &'static str {
-        match (self.target, self.operation) {
-            (Target::Scale(_), _) => "scale",
-            (_, Operation::Create) => "create",
-            (_, Operation::Update) => "update",
-            (_, Operation::Delete) => "delete",
-        }
+        let name = match (self.target, self.operation) {
+            (Target::Scale(_), _) => OperationName::Scale,
+            (_, Operation::Create) => OperationName::Create,
+            (_, Operation::Update) => OperationName::Update,
+            (_, Operation::Delete) => OperationName::Delete,
+        };
+        name.as_str()
     }
 }

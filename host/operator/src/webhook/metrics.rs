@@ -8,63 +8,50 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use crate::metrics::{Label, Labelled, Registry, histogram};
+use crate::metrics::{Label, Labelled, Registry, histogram, open};
+use crate::webhook::input::{OperationName, Step, Target};
+use crate::webhook::result::AdmissionResult;
 
-/// Admission steps.
-const STEPS: &[&str] = &["mutate", "validate"];
+/// Returns the label of admission steps.
+fn steps() -> Label {
+    ("step", Step::all().into_iter().map(Step::as_str).collect())
+}
 
 /// Labels of admission requests.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub(crate) struct Admission {
-    /// One of [`STEPS`].
+    /// Word of a [`Step`].
     pub(crate) step: &'static str,
     /// Kind of the resource. Empty if the request could not be read.
     pub(crate) kind: &'static str,
-    /// `create`, `update`, `delete` or `scale`. Empty if the request could not be read.
+    /// Word of an [`OperationName`]. Empty if the request could not be read.
     pub(crate) operation: &'static str,
-    /// `allowed`, `refused`, `unasked` (admitted without a decision), `failed` (no decision was possible), `late`, `busy` (too
-    /// many requests at once), `overdrawn` (plugins of the namespace have used up their time) or `unreadable`.
+    /// Word of an [`AdmissionResult`].
     pub(crate) outcome: &'static str,
 }
 
 impl Labelled for Admission {
-    const LABELS: &'static [Label] = &[
-        ("step", STEPS),
-        (
-            "kind",
-            &[
-                "DaskCluster",
-                "DaskWorkerGroup",
-                "DaskJob",
-                "DaskAutoscaler",
-                "DaskPlugin",
-                "ClusterDaskPlugin",
-            ],
-        ),
-        ("operation", &["create", "update", "delete", "scale"]),
-        (
-            "outcome",
-            &[
-                "allowed",
-                "refused",
-                "unasked",
-                "failed",
-                "late",
-                "busy",
-                "overdrawn",
-                "unreadable",
-            ],
-        ),
-    ];
+    fn labels() -> Vec<Label> {
+        let operations = OperationName::all().into_iter().map(OperationName::as_str);
+        let results = AdmissionResult::all().into_iter().map(AdmissionResult::as_str);
+        vec![
+            steps(),
+            ("kind", Target::kinds()),
+            ("operation", operations.collect()),
+            ("outcome", results.collect()),
+        ]
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
-struct Step {
+struct ByStep {
     step: &'static str,
 }
 
-impl Labelled for Step {
-    const LABELS: &'static [Label] = &[("step", STEPS)];
+impl Labelled for ByStep {
+    fn labels() -> Vec<Label> {
+        vec![steps()]
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -73,14 +60,16 @@ struct Policy {
 }
 
 impl Labelled for Policy {
-    const LABELS: &'static [Label] = &[("policy", &[])];
+    fn labels() -> Vec<Label> {
+        vec![open("policy")]
+    }
 }
 
 /// Metrics of the webhook. Clones share the same values.
 #[derive(Clone, Debug)]
 pub(crate) struct WebhookMetrics {
     requests: Family<Admission, Counter>,
-    seconds: Family<Step, Histogram>,
+    seconds: Family<ByStep, Histogram>,
     monitored: Family<Policy, Counter>,
 }
 
@@ -107,7 +96,7 @@ impl WebhookMetrics {
     pub(crate) fn answered(&self, request: &Admission, duration: Duration) {
         self.requests.get_or_create(request).inc();
         self.seconds
-            .get_or_create(&Step { step: request.step })
+            .get_or_create(&ByStep { step: request.step })
             .observe(duration.as_secs_f64());
     }
 

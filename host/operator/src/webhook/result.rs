@@ -1,39 +1,24 @@
 //! Results of admission requests in metrics. No I/O.
 
-/// Result of an admission request: the label `outcome` of `dask_operator_webhook_requests_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AdmissionResult {
-    /// The components admitted the request.
-    Allowed,
-    /// The components refused the request.
-    Refused,
-    /// The request was admitted without a call of any component.
-    Skipped,
-    /// The components could not decide.
-    Failed,
-    /// The components did not decide in time.
-    Late,
-    /// There were too many requests at once.
-    Busy,
-    /// The namespace's own plugins had used up their time.
-    Overdrawn,
-    /// The request was invalid or too large.
-    Unreadable,
-}
-
-impl AdmissionResult {
-    /// Returns the result as a word.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Refused => "refused",
-            Self::Skipped => "unasked",
-            Self::Failed => "failed",
-            Self::Late => "late",
-            Self::Busy => "busy",
-            Self::Overdrawn => "overdrawn",
-            Self::Unreadable => "unreadable",
-        }
+dask_operator_core::reasons! {
+    /// Result of an admission request: the label `outcome` of `dask_operator_webhook_requests_total`.
+    pub(crate) enum AdmissionResult {
+        /// The components admitted the request.
+        Allowed => "allowed",
+        /// The components refused the request.
+        Refused => "refused",
+        /// The request was admitted without a call of any component.
+        Skipped => "unasked",
+        /// The components could not decide.
+        Failed => "failed",
+        /// The components did not decide in time.
+        Late => "late",
+        /// There were too many requests at once.
+        Busy => "busy",
+        /// The namespace's own plugins had used up their time.
+        Overdrawn => "overdrawn",
+        /// The request was invalid or too large.
+        Unreadable => "unreadable",
     }
 }
 
@@ -43,17 +28,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-
-    const ALL: [AdmissionResult; 8] = [
-        AdmissionResult::Allowed,
-        AdmissionResult::Refused,
-        AdmissionResult::Skipped,
-        AdmissionResult::Failed,
-        AdmissionResult::Late,
-        AdmissionResult::Busy,
-        AdmissionResult::Overdrawn,
-        AdmissionResult::Unreadable,
-    ];
 
     /// Returns the words in backticks that follow `label` in the row of the metric, for each page with such a row.
     fn documented(label: &str) -> Vec<BTreeSet<String>> {
@@ -76,8 +50,9 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_all_results() {
-        let expected: BTreeSet<_> = ALL.map(|result| result.as_str().to_owned()).into();
-        assert_eq!(expected.len(), ALL.len());
+        let all = AdmissionResult::all().into_iter();
+        let expected: BTreeSet<_> = all.map(|result| result.as_str().to_owned()).collect();
+        assert_eq!(expected.len(), 8);
         let documented = documented("`outcome`:");
         assert!(!documented.is_empty(), "a table in docs/ lists the results");
         for words in documented {

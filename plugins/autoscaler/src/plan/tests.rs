@@ -1,11 +1,11 @@
 //! Tests of complete plans.
 
+use dask_operator_plugin::dask::conditions::{AbleToScale, ScalingLimited};
 use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 use dask_operator_plugin::{Autoscaler, serde_json};
 
 use super::*;
 use crate::DefaultAutoscaler;
-use crate::report::{ABLE_TO_SCALE, SCALING_ACTIVE, SCALING_LIMITED};
 
 fn cluster() -> Value {
     json!({"apiVersion": kinds::DASK_API_VERSION, "kind": "DaskCluster", "metadata": {"name": "simple"}})
@@ -114,7 +114,7 @@ fn only_the_oldest_autoscaler_of_a_group_is_active() {
         if is_older {
             let name = other["metadata"]["name"].as_str().unwrap_or_default();
             assert_eq!(
-                first.condition(SCALING_ACTIVE),
+                first.condition(ScalingActive::TYPE),
                 Some(format!(
                     "False AnotherAutoscaler: DaskAutoscaler {name} scales simple-default already, and is older: delete one of the two, \
                      or name another worker group in spec.workerGroup"
@@ -160,11 +160,11 @@ fn queries_the_scheduler() {
 fn reports_the_demand_and_the_result() {
     let plan = plan(&scenario(5).scheduler(facts(Some(100), 5)));
     assert_eq!(
-        plan.condition(SCALING_ACTIVE).as_deref(),
+        plan.condition(ScalingActive::TYPE).as_deref(),
         Some("True FollowsDemand: the scheduler could use 100 workers; simple-default has 5 and goes to 10")
     );
     assert_eq!(
-        plan.condition(SCALING_LIMITED).as_deref(),
+        plan.condition(ScalingLimited::TYPE).as_deref(),
         Some("True TooManyReplicas: 100 workers are more than the maximum of 10")
     );
     assert_eq!(
@@ -221,7 +221,7 @@ fn reports_the_reason_to_wait() {
     let first = scenario(10).scheduler(facts(Some(2), 10));
     let outcome = plan(&first);
     assert_eq!(
-        outcome.condition(ABLE_TO_SCALE).as_deref(),
+        outcome.condition(AbleToScale::TYPE).as_deref(),
         Some(
             "False DownWindow: wants 2, waits until 2026-01-01T00:01:00Z because 10 were wanted at 2026-01-01T00:00:00Z"
         )
@@ -239,7 +239,7 @@ fn reports_the_reason_to_wait() {
     let down = at(first.clone().with(&again), 60_000);
     assert_eq!(scaled(&down, 10), 8);
     assert_eq!(
-        down.condition(SCALING_LIMITED).as_deref(),
+        down.condition(ScalingLimited::TYPE).as_deref(),
         Some("True ScaleDownLimit: 2 workers at most may go in one step")
     );
 }
@@ -250,7 +250,7 @@ fn counts_starting_workers() {
     let outcome = plan(&first);
     assert_eq!(scaled(&outcome, 10), 10);
     assert_eq!(
-        outcome.condition(ABLE_TO_SCALE).as_deref(),
+        outcome.condition(AbleToScale::TYPE).as_deref(),
         Some(
             "False WorkersStarting: workers that were asked for have not registered yet: they count as if they had \
              until 2026-01-01T00:05:00Z"
@@ -269,7 +269,7 @@ fn subtracts_the_workers_of_other_groups() {
     facts.workers[0].name = "gpu-worker-0123456789".to_owned();
     let plan = plan(&scenario(2).related(group("gpu", 5)).scheduler(facts));
     assert_eq!(
-        plan.condition(SCALING_ACTIVE).as_deref(),
+        plan.condition(ScalingActive::TYPE).as_deref(),
         Some(
             "True FollowsDemand: the scheduler could use 8 workers, 1 registered in other groups; simple-default has 2 \
              and goes to 7"
@@ -290,7 +290,7 @@ fn a_pod_that_runs_several_workers_is_one_replica() {
     );
     assert_eq!(scaled(&plan, 2), 5);
     assert_eq!(
-        plan.condition(SCALING_ACTIVE).as_deref(),
+        plan.condition(ScalingActive::TYPE).as_deref(),
         Some(
             "True FollowsDemand: the scheduler could use 17 workers (4 in each pod); simple-default has 2 and goes to 5"
         )
@@ -320,7 +320,7 @@ fn waits_for_missing_objects_and_reports_them_once() {
     let message = "there is no DaskCluster simple in namespace default: an autoscaler and its cluster must share a \
                    namespace";
     assert_eq!(
-        outcome.condition(SCALING_ACTIVE),
+        outcome.condition(ScalingActive::TYPE),
         Some(format!("False ClusterNotFound: {message}"))
     );
     assert_eq!(outcome.events(), [format!("ClusterNotFound: {message}")]);
@@ -345,7 +345,7 @@ fn keeps_the_limits_without_a_demand() {
     for (scenario, reason) in cases {
         let plan = plan(&scenario);
         assert_eq!(scaled(&plan, 20), 10, "minimum and maximum apply");
-        let condition = plan.condition(SCALING_ACTIVE).expect("condition");
+        let condition = plan.condition(ScalingActive::TYPE).expect("condition");
         assert!(condition.starts_with(&format!("False {reason}: ")), "{condition}");
         assert!(plan.0.scheduler.is_some(), "the query continues");
     }
@@ -359,7 +359,7 @@ fn ignores_facts_that_are_too_old() {
     let outcome = plan(&answered.after(60_001));
     assert_eq!((scaled(&outcome, 5), outcome.0.requeue_after), (5, Some(5000)));
     assert_eq!(
-        outcome.condition(SCALING_ACTIVE).as_deref(),
+        outcome.condition(ScalingActive::TYPE).as_deref(),
         Some(
             "False StaleAnswer: the scheduler last answered at 2026-01-01T00:00:00Z; only minimum and maximum are kept"
         )
@@ -373,7 +373,7 @@ fn scales_nothing_while_the_cluster_is_suspended() {
     let outcome = plan(&parent().related(suspended).related(group("simple-default", 50)));
     assert!(outcome.0.scale.is_empty() && outcome.0.scheduler.is_none());
     assert_eq!(
-        outcome.condition(SCALING_ACTIVE).as_deref(),
+        outcome.condition(ScalingActive::TYPE).as_deref(),
         Some("False ClusterSuspended: the DaskCluster simple is suspended: nothing is scaled")
     );
     let status: Value = serde_json::from_str(&outcome.0.status).expect("JSON");
@@ -390,7 +390,7 @@ fn scales_nothing_until_the_time_in_the_annotation() {
     let outcome = plan(&cooling);
     assert!(outcome.0.scale.is_empty() && outcome.0.events.is_empty());
     assert_eq!(
-        outcome.condition(ABLE_TO_SCALE).as_deref(),
+        outcome.condition(AbleToScale::TYPE).as_deref(),
         Some(
             "False CoolDown: nothing is scaled until 2026-01-01T00:00:15Z, as the annotation \
              kubernetes.dask.org/cooldown-until says"

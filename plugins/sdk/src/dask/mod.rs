@@ -7,6 +7,7 @@ pub mod address;
 pub mod backoff;
 pub mod checks;
 pub mod command;
+pub mod conditions;
 pub mod defaults;
 pub mod environment;
 pub mod fields;

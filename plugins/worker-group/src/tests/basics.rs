@@ -29,7 +29,7 @@ fn plans_the_workers_of_a_new_group() {
         })
     );
     assert_eq!(
-        plan.condition(WORKERS_READY).as_deref(),
+        plan.condition(WorkersReady::TYPE).as_deref(),
         Some("False WorkersStarting: 0 of 3 workers are ready")
     );
     assert_eq!(
@@ -108,7 +108,7 @@ fn workers_that_end_early_are_replaced_after_a_back_off() {
         )
     );
     assert_eq!(
-        first.condition(WORKERS_READY).as_deref(),
+        first.condition(WorkersReady::TYPE).as_deref(),
         Some(
             "False OutOfcpu: 1 of 2 workers are ready; 1 wait: OutOfcpu (no cpu); those that have ended are replaced at \
              2026-01-01T00:00:10Z"
@@ -154,14 +154,17 @@ fn reports_missing_volumes_after_a_minute() {
     let scenario = group(1).child(waiting);
     let early = plan(&scenario.clone().after(59_000));
     assert_eq!(
-        (early.condition(WORKERS_READY).as_deref(), early.0.requeue_after),
+        (
+            early.condition(WorkersReady::TYPE).as_deref(),
+            early.0.requeue_after
+        ),
         (
             Some("False WorkersStarting: 0 of 1 workers are ready"),
             Some(1000)
         )
     );
     let late = plan(&scenario.after(60_000));
-    let condition = late.condition(WORKERS_READY).expect("condition");
+    let condition = late.condition(WorkersReady::TYPE).expect("condition");
     assert!(
         condition.starts_with(
             "False ContainersNotCreated: 0 of 1 workers are ready; 1 wait: ContainersNotCreated (since "
@@ -233,7 +236,7 @@ fn scaling_down_deletes_only_workers_that_never_started() {
     let first = plan(&base);
     assert_eq!(first.summary(), ["keep Pod a", "keep Pod b"]);
     assert_eq!(
-        first.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        first.condition(ScaleDownBlocked::TYPE).as_deref(),
         Some(
             "True SchedulerNotAsked: 1 worker is to leave and held back until the scheduler was asked who holds what"
         )
@@ -314,7 +317,7 @@ fn limits_a_group_to_20_000_workers() {
     let plan = plan(&group(1_000_000));
     assert_eq!(plan.0.children.len(), 20_000);
     assert_eq!(
-        plan.condition(WORKERS_READY).as_deref(),
+        plan.condition(WorkersReady::TYPE).as_deref(),
         Some(
             "False TooManyWorkers: 0 of 1000000 workers are ready; a group can have 20000 workers: lower spec.worker.replicas, and make further groups for the rest"
         )
@@ -352,7 +355,7 @@ fn deletes_nothing_without_a_cluster() {
     assert_eq!(plan.summary(), ["keep Pod a"]);
     assert_eq!(plan.0.requeue_after, Some(CLUSTER_RETRY));
     assert!(
-        plan.condition(WORKERS_READY)
+        plan.condition(WorkersReady::TYPE)
             .is_some_and(|text| text.contains("ClusterNotFound"))
     );
 }
@@ -368,7 +371,7 @@ fn reports_the_most_common_problem() {
         .child(pod("b", waiting("ImagePullBackOff")))
         .child(pod("c", waiting("ImagePullBackOff")));
     assert_eq!(
-        plan(&scenario).condition(WORKERS_READY).as_deref(),
+        plan(&scenario).condition(WorkersReady::TYPE).as_deref(),
         Some(
             "False ImagePullBackOff: 0 of 3 workers are ready; 2 wait: ImagePullBackOff (container worker: m)"
         )
@@ -382,7 +385,7 @@ fn reduces_a_reason_to_one_word() {
         {"name": "worker", "state": {"waiting": {"reason": "Waiting for capacity", "message": "m"}}}]});
     let plan = plan(&group(1).child(pod("a", waiting)));
     assert_eq!(
-        plan.condition(WORKERS_READY).as_deref(),
+        plan.condition(WorkersReady::TYPE).as_deref(),
         Some(
             "False WaitingForCapacity: 0 of 1 workers are ready; 1 wait: WaitingForCapacity (container worker: m)"
         )
@@ -419,7 +422,7 @@ fn reports_the_scheduling_gates_of_pods() {
             .change(|group| group["spec"]["worker"]["spec"]["schedulingGates"] = gates)
             .child(pod("a", gated)),
     );
-    let condition = plan.condition(WORKERS_READY).expect("condition");
+    let condition = plan.condition(WorkersReady::TYPE).expect("condition");
     assert!(
         condition.starts_with("False SchedulingGated: 0 of 1 workers are ready; 1 wait: SchedulingGated (")
             && condition.ends_with("; gates of its spec: example.com/wait-for-dataset"),

@@ -34,7 +34,7 @@ fn the_least_costly_workers_leave() {
             asks,
             "no worker is retired before its mark is observed"
         );
-        assert_eq!(plan.condition(SCALE_DOWN_BLOCKED), None);
+        assert_eq!(plan.condition(ScaleDownBlocked::TYPE), None);
     }
 }
 
@@ -165,12 +165,12 @@ fn reports_stuck_workers_and_deletes_them_at_the_deadline() {
     };
     let early = at(1000);
     assert_eq!(
-        (early.condition(SCALE_DOWN_BLOCKED), early.0.requeue_after),
+        (early.condition(ScaleDownBlocked::TYPE), early.0.requeue_after),
         (None, Some(29_000))
     );
     let stuck = at(40_000);
     assert_eq!(
-        stuck.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        stuck.condition(ScaleDownBlocked::TYPE).as_deref(),
         Some(
             "True WorkersHoldData: 1 worker is to leave and could not hand on all results (7 bytes) since 2026-01-01T00:00:00Z: b; more \
              workers or more memory would take them, and what is still there at 2026-01-01T00:01:00Z is lost"
@@ -179,8 +179,8 @@ fn reports_stuck_workers_and_deletes_them_at_the_deadline() {
     assert_eq!((count(&stuck, "keep"), stuck.0.requeue_after), (2, Some(20_000)));
     let later = at(41_000);
     assert_eq!(
-        (later.condition(SCALE_DOWN_BLOCKED), later.status()),
-        (stuck.condition(SCALE_DOWN_BLOCKED), stuck.status()),
+        (later.condition(ScaleDownBlocked::TYPE), later.status()),
+        (stuck.condition(ScaleDownBlocked::TYPE), stuck.status()),
         "the messages do not change with time"
     );
     assert_eq!(retired(&stuck), Some(vec!["tcp://b:1".to_owned()]));
@@ -192,7 +192,7 @@ fn reports_stuck_workers_and_deletes_them_at_the_deadline() {
             "DrainTimeout: 1 worker is deleted with all results held there, which could not be handed on within 1m: b"
         ]
     );
-    assert_eq!(over.condition(SCALE_DOWN_BLOCKED), None);
+    assert_eq!(over.condition(ScaleDownBlocked::TYPE), None);
 }
 
 /// Users write huge numbers to disable the deadline.
@@ -207,7 +207,7 @@ fn huge_deadlines_are_limited_to_ten_years() {
         let waits = plan(&scenario.after(86_400_000));
         assert_eq!(count(&waits, "keep"), 2);
         assert_eq!(waits.0.requeue_after, Some(315_360_000_000 - 86_400_000));
-        let blocked = waits.condition(SCALE_DOWN_BLOCKED).expect("condition");
+        let blocked = waits.condition(ScaleDownBlocked::TYPE).expect("condition");
         assert!(
             blocked.ends_with("what is still there at 2035-12-30T00:00:00Z is lost"),
             "{blocked}"
@@ -228,7 +228,7 @@ fn no_worker_leaves_while_the_scheduler_is_unreachable() {
     let held = plan(&scenario);
     assert_eq!(count(&held, "keep"), 4);
     assert_eq!(
-        held.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        held.condition(ScaleDownBlocked::TYPE).as_deref(),
         Some(
             "True SchedulerUnreachable: 3 workers are to leave and held back, because results that no other worker has may \
              be lost and the scheduler can't be asked to move them: no route to host; with `scaleDown: unsafe` they \
@@ -245,8 +245,8 @@ fn no_worker_leaves_while_the_scheduler_is_unreachable() {
     let restarted = plan(&restarted);
     assert_eq!(count(&restarted, "keep"), 4);
     assert_eq!(
-        (restarted.condition(SCALE_DOWN_BLOCKED), restarted.events()),
-        (held.condition(SCALE_DOWN_BLOCKED), vec![]),
+        (restarted.condition(ScaleDownBlocked::TYPE), restarted.events()),
+        (held.condition(ScaleDownBlocked::TYPE), vec![]),
         "the condition stays until the next query"
     );
 
@@ -263,7 +263,7 @@ fn no_worker_leaves_while_the_scheduler_is_unreachable() {
     assert_eq!(
         (
             count(&plan(&after), "keep"),
-            plan(&after).condition(SCALE_DOWN_BLOCKED)
+            plan(&after).condition(ScaleDownBlocked::TYPE)
         ),
         (4, None)
     );
@@ -304,7 +304,7 @@ fn the_last_worker_with_results_does_not_leave() {
         "b takes the results of a"
     );
     assert_eq!(
-        held.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        held.condition(ScaleDownBlocked::TYPE).as_deref(),
         Some(
             "True WorkersHoldData: 1 worker is to leave and held back, because no other worker can take the results: b; \
              to keep them, add a worker or fetch them; to lose them, delete the pod"
@@ -323,7 +323,7 @@ fn the_last_worker_with_results_does_not_leave() {
     assert_eq!(retired(&after_a_day), Some(vec![]));
     let fetched = plan(&scenario.scheduler(facts(20, &[("b", 0, 0)])).after(20));
     assert_eq!(fetched.summary(), ["apply Pod b"]);
-    assert_eq!(fetched.condition(SCALE_DOWN_BLOCKED), None);
+    assert_eq!(fetched.condition(ScaleDownBlocked::TYPE), None);
 
     let without_care = unsafe_surplus().scheduler(facts(0, &[("a", 0, 7), ("b", 0, 9)]));
     assert_eq!(with_action(&plan(&without_care), "apply"), ["a", "b"]);
@@ -364,7 +364,7 @@ fn unsafe_scale_down_deletes_workers_after_a_timeout() {
     let first = plan(&scenario);
     assert_eq!(count(&first, "keep"), 5, "a single missing reply is not enough");
     assert_eq!(
-        first.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        first.condition(ScaleDownBlocked::TYPE).as_deref(),
         Some(
             "True SchedulerUnreachable: 4 workers are to leave and held back, because results that no other worker has may \
              be lost and the scheduler can't be asked to move them: timed out; at 2026-01-01T00:00:30Z they are deleted \
@@ -389,7 +389,7 @@ fn unsafe_scale_down_deletes_workers_after_a_timeout() {
              for 30s and `scaleDown` is `unsafe`: e, d, a, …"
         ]
     );
-    assert_eq!(plan.condition(SCALE_DOWN_BLOCKED), None);
+    assert_eq!(plan.condition(ScaleDownBlocked::TYPE), None);
     let after = super::plan(&scenario.with(&plan));
     assert!(
         after.status()["schedulerUnreachableSince"].is_null(),
@@ -482,7 +482,7 @@ fn deletes_all_workers_of_a_suspended_cluster() {
     let first = plan(&scenario);
     assert_eq!(first.summary(), ["keep Pod c"]);
     assert_eq!(
-        first.condition(WORKERS_READY).as_deref(),
+        first.condition(WorkersReady::TYPE).as_deref(),
         Some("False Suspended: DaskCluster simple is suspended: no worker runs")
     );
     assert_eq!(

@@ -7,12 +7,12 @@ mod rollout;
 mod simulation;
 
 use dask_operator_plugin::WorkerGroup;
+use dask_operator_plugin::dask::conditions::{ScaleDownBlocked, WorkersReady, WorkersUpToDate};
 use dask_operator_plugin::dask::{kinds, metadata, time};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 
 use crate::DefaultWorkerGroup;
-use crate::conditions::{SCALE_DOWN_BLOCKED, WORKERS_READY, WORKERS_UP_TO_DATE};
 use crate::plan::CLUSTER_RETRY;
 
 fn cluster() -> Value {

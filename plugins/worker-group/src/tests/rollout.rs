@@ -80,7 +80,7 @@ fn respects_the_budgets_of_the_strategy() {
             "{what}"
         );
         assert_eq!(plan.status()["updatedReplicas"], updated, "{what}");
-        let condition = plan.condition(WORKERS_UP_TO_DATE);
+        let condition = plan.condition(WorkersUpToDate::TYPE);
         assert_eq!(condition.is_some(), outdated > 0, "{condition:?}");
     }
 }
@@ -91,7 +91,7 @@ fn creates_the_successor_after_the_old_worker_is_gone() {
     let first = plan(&scenario);
     assert_eq!((count(&first, "apply"), count(&first, "create")), (1, 0));
     assert_eq!(
-        first.condition(WORKERS_UP_TO_DATE).as_deref(),
+        first.condition(WorkersUpToDate::TYPE).as_deref(),
         Some("False RollingUpdate: 0 of 2 workers are up to date")
     );
     assert_eq!(first.events()[1], "RolloutStarted: 0 of 2 workers are up to date");
@@ -107,7 +107,7 @@ fn creates_the_successor_after_the_old_worker_is_gone() {
     let waits = plan(&scenario.after(40));
     assert_eq!((count(&waits, "apply"), count(&waits, "create")), (0, 0));
     assert_eq!(
-        waits.condition(WORKERS_UP_TO_DATE).as_deref(),
+        waits.condition(WorkersUpToDate::TYPE).as_deref(),
         Some(
             "False RollingUpdate: 1 of 2 workers are up to date; 1 new worker is waited for before others are replaced"
         )
@@ -191,7 +191,7 @@ fn the_last_outdated_worker_has_no_successor_in_a_group_without_replicas() {
         assert_eq!(of(0).summary(), ["apply Pod old-00"], "{strategy}");
         let held = of(7);
         assert_eq!(held.summary(), ["keep Pod old-00"], "{strategy}");
-        assert!(held.condition(SCALE_DOWN_BLOCKED).is_some(), "{strategy}");
+        assert!(held.condition(ScaleDownBlocked::TYPE).is_some(), "{strategy}");
     }
 }
 
@@ -264,10 +264,14 @@ fn a_long_rollout_loses_no_results() {
                    2026-01-01T00:00:00Z: old-00; more workers or more memory would take them; to lose them, delete the pod; 1 new \
                    worker is not ready yet: Unschedulable: 0/1 nodes";
     assert_eq!(
-        held.condition(WORKERS_UP_TO_DATE),
+        held.condition(WorkersUpToDate::TYPE),
         Some(format!("False WorkersHoldData: {message}"))
     );
-    assert_eq!(held.condition(SCALE_DOWN_BLOCKED), None, "nothing is scaled down");
+    assert_eq!(
+        held.condition(ScaleDownBlocked::TYPE),
+        None,
+        "nothing is scaled down"
+    );
     assert_eq!(held.events(), [format!("RolloutBlocked: {message}")]);
     assert_eq!(held.0.requeue_after, None, "time alone changes nothing");
     let stored = stored.with(&held);
@@ -275,8 +279,8 @@ fn a_long_rollout_loses_no_results() {
         let (later, _) = at(&stored, 1, 7, after);
         assert_eq!((count(&later, "keep"), later.summary().len()), (4, 4));
         assert_eq!(
-            later.condition(WORKERS_UP_TO_DATE),
-            held.condition(WORKERS_UP_TO_DATE)
+            later.condition(WorkersUpToDate::TYPE),
+            held.condition(WorkersUpToDate::TYPE)
         );
         assert_eq!(later.events(), [""; 0], "it is reported once");
     }
@@ -294,7 +298,7 @@ fn reports_workers_that_are_drained_before_their_replacement() {
     let scenario = with_mark(base.scheduler(facts(0, &[("old-00", 0, 0)])));
     let drains = plan(&scenario.clone().after(10));
     assert_eq!(
-        drains.condition(WORKERS_READY).as_deref(),
+        drains.condition(WorkersReady::TYPE).as_deref(),
         Some(
             "False WorkersRetiring: 0 of 1 workers are ready; 1 worker is being drained, and replaced after that: old-00"
         )
@@ -302,7 +306,7 @@ fn reports_workers_that_are_drained_before_their_replacement() {
     let gone = plan(&scenario.scheduler(facts(20, &[("x", 0, 0)])).after(20));
     assert_eq!(count(&gone, "create"), 1);
     assert_eq!(
-        gone.condition(WORKERS_READY).as_deref(),
+        gone.condition(WorkersReady::TYPE).as_deref(),
         Some("False WorkersStarting: 0 of 1 workers are ready")
     );
 }
@@ -321,7 +325,7 @@ fn a_broken_template_stops_the_rollout() {
         .scheduler(facts(0, &[("old-1", 0, 0), ("old-2", 0, 0)]));
     let stopped = plan(&scenario);
     assert_eq!(count(&stopped, "keep"), 3);
-    let condition = stopped.condition(WORKERS_UP_TO_DATE).expect("condition");
+    let condition = stopped.condition(WorkersUpToDate::TYPE).expect("condition");
     assert!(
         condition.contains("1 of 3 workers are up to date") && condition.contains("no module named numpy"),
         "{condition}"
@@ -365,7 +369,7 @@ fn no_worker_is_replaced_while_the_scheduler_is_unreachable() {
     let held = plan(&scenario.clone().unreachable("no route"));
     assert_eq!(count(&held, "keep"), 2);
     assert_eq!(
-        held.condition(WORKERS_UP_TO_DATE).as_deref(),
+        held.condition(WorkersUpToDate::TYPE).as_deref(),
         Some(
             "False SchedulerUnreachable: 0 of 2 workers are up to date; the others stay while the scheduler can't be \
              asked to move what they hold: no route"
@@ -379,8 +383,8 @@ fn no_worker_is_replaced_while_the_scheduler_is_unreachable() {
         });
     let restarted = plan(&restarted.status(said));
     assert_eq!(
-        (restarted.condition(WORKERS_UP_TO_DATE), restarted.events()),
-        (held.condition(WORKERS_UP_TO_DATE), vec![]),
+        (restarted.condition(WorkersUpToDate::TYPE), restarted.events()),
+        (held.condition(WorkersUpToDate::TYPE), vec![]),
         "the condition stays until the next query"
     );
     let at_once = scenario
@@ -400,7 +404,7 @@ fn on_delete_changes_only_new_workers() {
         (2, 1, None)
     );
     assert_eq!(
-        plan.condition(WORKERS_UP_TO_DATE).as_deref(),
+        plan.condition(WorkersUpToDate::TYPE).as_deref(),
         Some(
             "False OnDelete: 0 of 3 workers are up to date; the others are replaced when their pods are deleted \
              (update strategy OnDelete)"
@@ -493,7 +497,7 @@ fn applies_changed_labels_to_existing_workers() {
     });
     let first = plan(&changed);
     assert_eq!((count(&first, "apply Pod"), first.0.children.len()), (2, 2));
-    assert_eq!(first.condition(WORKERS_UP_TO_DATE), None);
+    assert_eq!(first.condition(WorkersUpToDate::TYPE), None);
     let names: Vec<&str> = first
         .0
         .children
@@ -541,13 +545,13 @@ fn a_worker_created_for_a_restart_is_up_to_date() {
     let facts = || facts(0, &[(&name, 0, 0)]);
     let made = plan(&scenario.child(worker.clone()).scheduler(facts()));
     assert_eq!(made.summary(), [format!("keep Pod {name}")]);
-    assert_eq!(made.condition(WORKERS_UP_TO_DATE), None);
+    assert_eq!(made.condition(WorkersUpToDate::TYPE), None);
     let again = restarted("2026-01-01T00:07:00Z")
         .after(600_000)
         .child(worker)
         .scheduler(facts());
     assert!(
-        plan(&again).condition(WORKERS_UP_TO_DATE).is_some(),
+        plan(&again).condition(WorkersUpToDate::TYPE).is_some(),
         "another restart"
     );
 }

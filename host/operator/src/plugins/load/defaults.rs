@@ -14,6 +14,7 @@ use dask_operator_runtime::{
 use tracing::{debug, error, info, warn};
 
 use crate::key::PluginId;
+use crate::metrics::SUCCESS;
 use crate::plugins::Plugins;
 use crate::plugins::catalog::Catalog;
 use crate::plugins::error::PluginError;
@@ -41,7 +42,7 @@ impl CallObserver for Counted {
             function: report.function,
             outcome: report
                 .failure
-                .map_or("success", |failure| failure.reason().as_str()),
+                .map_or(SUCCESS, |failure| failure.reason().as_str()),
         };
         self.0.called(&call, report.duration, report.memory);
     }

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::Manager;
 use crate::key::PluginId;
+use crate::metrics::SUCCESS;
 use crate::plugins::error::LoadReason;
 use crate::plugins::quota;
 use crate::plugins::request::{LoadOutcome, LoadRequest};
@@ -99,7 +100,7 @@ impl Manager {
         // Fetching an unchanged source loads nothing.
         let result = match (&outcome.failure, &outcome.loaded) {
             (Some(failure), _) => Some(failure.reason.as_str()),
-            (None, Some(_)) => Some("success"),
+            (None, Some(_)) => Some(SUCCESS),
             (None, None) => None,
         };
         if let Some(result) = result {
