@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import flavours  # noqa: E402
 import pytest  # noqa: E402
 from rounds import Round  # noqa: E402
-from support.cluster import ROOT, kubernetes  # noqa: E402
+from support.cluster import ROOT, define_resources, kubernetes  # noqa: E402
 from support.kubectl import Kubectl  # noqa: E402
 
 #: Folder of the logs of failed rounds.
@@ -57,9 +57,7 @@ def prepare(flavour, environment):
     if not flavour.node and not os.environ.get("KUBECONFIG"):
         subprocess.run([sys.executable, "tests/cluster", "fake-nodes", "2", "--name", flavour.cluster],
                        cwd=ROOT, check=True)
-    admin = Kubectl(environment)
-    admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
-    admin("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")
+    define_resources(Kubectl(environment))
 
 
 def run(flavour, arguments, first):

@@ -4,7 +4,6 @@ See docs/development.md. ``tests/bench/hostile/run --help`` describes the argume
 """
 
 import argparse
-import ipaddress
 import json
 import os
 import signal
@@ -27,7 +26,7 @@ import pytest  # noqa: E402
 import trustme  # noqa: E402
 from hostile import NAMESPACES  # noqa: E402
 from support import chart  # noqa: E402
-from support.cluster import ROOT, define_resources, kubernetes  # noqa: E402
+from support.cluster import ROOT, define_resources, host_address, kubernetes  # noqa: E402
 from support.hook import Hook, free_port  # noqa: E402
 from support.kubectl import Kubectl, Refused, new_namespace  # noqa: E402
 from support.waiting import until  # noqa: E402
@@ -160,7 +159,7 @@ def measure(environment, arguments, folder, processors):
     """Run the whole measurement and return the report."""
     admin = Kubectl(environment)
     define_resources(admin)
-    host = str(ipaddress.ip_network(RANGE)[-3])
+    host = host_address(RANGE)
     components = build()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
