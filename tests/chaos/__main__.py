@@ -14,10 +14,12 @@ import time
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "cluster")]
 
 import flavours  # noqa: E402
 import pytest  # noqa: E402
+from localkube import scratch  # noqa: E402
 from rounds import Round  # noqa: E402
 from support.cluster import ROOT, define_resources, kubernetes  # noqa: E402
 from support.kubectl import Kubectl  # noqa: E402
@@ -104,6 +106,7 @@ def main():
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        with scratch.folder():
+            sys.exit(main())
     except pytest.exit.Exception as error:
         sys.exit(f"chaos: {error}")

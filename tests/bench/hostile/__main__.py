@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +24,7 @@ import limited  # noqa: E402
 import pytest  # noqa: E402
 import trustme  # noqa: E402
 from hostile import NAMESPACES  # noqa: E402
+from localkube import scratch  # noqa: E402
 from support import chart  # noqa: E402
 from support.cluster import ROOT, define_resources, host_address, kubernetes  # noqa: E402
 from support.hook import Hook, free_port  # noqa: E402
@@ -235,8 +235,8 @@ def main():
     os.sched_setaffinity(0, others)
     with suppress(PermissionError):
         os.nice(-10)
-    with tempfile.TemporaryDirectory() as folder, kubernetes(NAME, RANGE, node=False) as environment:
-        report = measure(environment, arguments, Path(folder), processors)
+    with scratch.folder() as folder, kubernetes(NAME, RANGE, node=False) as environment:
+        report = measure(environment, arguments, folder.path, processors)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     print(figures.table(report))
