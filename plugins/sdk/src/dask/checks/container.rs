@@ -193,7 +193,7 @@ pub(super) fn names_port(pod_spec: &Value, name: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::text;
+    use super::super::tests::summary;
     use super::*;
 
     /// Returns the findings about a container, as `severity field`.
@@ -207,7 +207,7 @@ mod tests {
             "p",
         );
         probes(&mut checks, container, "c", true);
-        checks.into_findings().iter().map(text).collect()
+        summary(checks)
     }
 
     #[test]

@@ -218,12 +218,8 @@ fn list_of_words(container: &Value) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::text;
+    use super::super::tests::{messages, summary};
     use super::*;
-
-    fn found(checks: Checks) -> Vec<String> {
-        checks.into_findings().iter().map(text).collect()
-    }
 
     /// Returns the findings about a scheduler with these arguments, container ports and Service fields.
     fn of_scheduler(args: &[&str], ports: Value, service: Value) -> Vec<String> {
@@ -233,7 +229,7 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [container]}, "service": service});
         scheduler(&mut checks, &part, "s");
-        found(checks)
+        summary(checks)
     }
 
     fn usual() -> Value {
@@ -311,7 +307,7 @@ mod tests {
             let mut checks = Checks::default();
             let part = json!({"spec": {"containers": [container]}, "service": usual()});
             scheduler(&mut checks, &part, "s");
-            assert_eq!(found(checks), [""; 0], "{args:?}");
+            assert_eq!(summary(checks), [""; 0], "{args:?}");
         }
     }
 
@@ -347,13 +343,8 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [container]}, "service": usual()});
         scheduler(&mut checks, &part, "s");
-        let messages: Vec<String> = checks
-            .into_findings()
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect();
         assert_eq!(
-            messages,
+            messages(checks),
             [
                 "`https` is no protocol of Dask, and workers are told to call the scheduler by `tcp`: write `tcp`, `tls`, `ws`, \
                  `wss`, `ucx`, `ucxx`"
@@ -368,7 +359,7 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [own, proxy]}, "service": usual()});
         scheduler(&mut checks, &part, "s");
-        assert_eq!(found(checks), [""; 0]);
+        assert_eq!(summary(checks), [""; 0]);
         let own = json!({"name": "scheduler", "args": ["dask", "scheduler", "--host", "::1"]});
         for (pod_spec, expected) in [
             (json!({"containers": [own, proxy]}), 0),
@@ -378,7 +369,7 @@ mod tests {
             let mut checks = Checks::default();
             let part = json!({"spec": pod_spec, "service": usual()});
             scheduler(&mut checks, &part, "s");
-            assert_eq!(found(checks).len(), expected, "{pod_spec}");
+            assert_eq!(summary(checks).len(), expected, "{pod_spec}");
         }
     }
 

@@ -239,7 +239,7 @@ fn remedy(name: &str) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::text;
+    use super::super::tests::summary;
     use super::*;
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
         let found = |pod_spec: Value| {
             let mut checks = Checks::default();
             references(&mut checks, &pod_spec, "p");
-            checks.into_findings().iter().map(text).collect::<Vec<_>>()
+            summary(checks)
         };
         let path = json!({"name": "DASK_TEMPORARY_DIRECTORY", "value": "/scratch/$(DASK_WORKER_NAME)"});
         let own =

@@ -1,11 +1,7 @@
 use serde_json::json;
 
-use super::super::tests::text;
+use super::super::tests::summary;
 use super::*;
-
-fn found(checks: Checks) -> Vec<String> {
-    checks.into_findings().iter().map(text).collect()
-}
 
 /// Returns a scheduler of which only the cluster's name is known.
 fn of_cluster(cluster: &str) -> CalledScheduler<'_> {
@@ -51,7 +47,7 @@ fn reports_addresses_of_other_schedulers() {
         let image = "ghcr.io/dask/dask:2026.8.0";
         let spec = json!({"containers": [{"name": "worker", "image": image, "args": args}]});
         worker(&mut checks, &spec, "w", of_cluster("c"));
-        found(checks)
+        summary(checks)
     };
     for valid in [
         "tcp://c-scheduler:8786",
@@ -147,7 +143,7 @@ fn ignores_addresses_that_are_not_the_schedulers() {
         let mut checks = Checks::default();
         let spec = json!({"containers": [{"name": "worker", "args": args}]});
         worker(&mut checks, &spec, "w", of_cluster("c"));
-        assert_eq!(found(checks), [""; 0], "{args:?}");
+        assert_eq!(summary(checks), [""; 0], "{args:?}");
     }
 }
 
@@ -170,7 +166,7 @@ fn warns_if_the_entrypoint_may_start_a_shell() {
             "w",
             of_cluster("c"),
         );
-        assert_eq!(found(checks), [expected], "{container}");
+        assert_eq!(summary(checks), [expected], "{container}");
     }
 }
 
@@ -201,7 +197,7 @@ fn accepts_other_addresses_of_the_scheduler() {
         let address = format!("tcp://{host}:8786");
         let spec = json!({"containers": [{"args": ["dask-worker", address]}]});
         worker(&mut checks, &spec, "w", called);
-        assert_eq!(found(checks), Vec::from_iter(expected), "{host}");
+        assert_eq!(summary(checks), Vec::from_iter(expected), "{host}");
     }
 }
 
@@ -227,7 +223,7 @@ fn compares_with_what_is_known_of_the_scheduler() {
             "w",
             called,
         );
-        found(checks)
+        summary(checks)
     };
     for valid in [
         "c-scheduler:8786",
@@ -271,7 +267,7 @@ fn reports_pods_that_cannot_resolve_services() {
         let mut checks = Checks::default();
         worker(&mut checks, &pod_spec, "w", of_cluster("c"));
         dns(&mut checks, &pod_spec, "w");
-        found(checks)
+        summary(checks)
     };
     for valid in [
         json!({}),
