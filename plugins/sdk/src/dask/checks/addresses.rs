@@ -7,6 +7,7 @@ use crate::dask::address::{self, DASHBOARD_PORT, SCHEMES};
 use crate::dask::fields;
 use crate::dask::main_container::{self, Role};
 use crate::dask::names;
+use crate::dask::resource::items;
 use crate::dask::start;
 
 /// The scheduler that a group of workers belongs to, as far as it is known.
@@ -142,7 +143,7 @@ fn other_host_problem(
 
 /// Returns whether a port of a Service can lead to Dask's protocol. True if that is unknown.
 fn has_port(service: &Value, number: u64) -> bool {
-    let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ports = items(&service["ports"]);
     let is_known = !ports.is_empty() && !is_headless(service) && !has_manual_endpoints(service);
     !is_known
         || ports
