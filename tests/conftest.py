@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from localkube import scratch
 from support import cluster
 from support import kubectl as kubectl_module
 from support.cluster import define_resources
@@ -12,6 +13,17 @@ from support.kubectl import Kubectl, Refused
 def pytest_configure(config):
     """Show progress messages immediately although pytest captures output."""
     cluster.uncaptured = config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main():
+    """Give the run a temporary folder, which is removed at its end. If tests fail, it is kept until `make down`."""
+    with scratch.folder() as folder:
+        code = yield
+        folder.keep = code == pytest.ExitCode.TESTS_FAILED
+    if folder.keep:
+        cluster.tell(f"temporary files of this run, until `make down`: {folder.path}")
+    return code
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
 """Fixtures for tests of the command-line tools for plugin authors."""
 
-import ipaddress
 import os
 from pathlib import Path
 
 import pytest
 from support import programs
+from support.cluster import host_address
 from support.cluster import kubernetes as any_kubernetes
 from support.hook import hook as any_hook
 from support.operator import BINARY
@@ -36,10 +36,9 @@ def kubernetes():
 @pytest.fixture
 def cluster(admin, kubectl, environment, tmp_path_factory):
     """Environment of an author whose kubectl uses the test's namespace, in a cluster with the operator and its webhook."""
-    host = os.environ["WEBHOOK_HOST"] if os.environ.get("KUBECONFIG") else str(ipaddress.ip_network(RANGE)[-3])
     kubeconfig = tmp_path_factory.mktemp("kubeconfig") / "config"
     kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten", "--minify"))
-    with any_hook(admin, host, tmp_path_factory.mktemp("operator"), "author") as hook:
+    with any_hook(admin, host_address(RANGE), tmp_path_factory.mktemp("operator"), "author") as hook:
         hook.ask_for(kubectl)
         author_kubectl = type(kubectl)({**environment, "KUBECONFIG": str(kubeconfig)})
         author_kubectl("config", "set-context", "--current", f"--namespace={kubectl.namespace}")

@@ -14,12 +14,14 @@ import time
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "cluster")]
 
 import flavours  # noqa: E402
 import pytest  # noqa: E402
+from localkube import scratch  # noqa: E402
 from rounds import Round  # noqa: E402
-from support.cluster import ROOT, kubernetes  # noqa: E402
+from support.cluster import ROOT, define_resources, kubernetes  # noqa: E402
 from support.kubectl import Kubectl  # noqa: E402
 
 #: Folder of the logs of failed rounds.
@@ -57,9 +59,7 @@ def prepare(flavour, environment):
     if not flavour.node and not os.environ.get("KUBECONFIG"):
         subprocess.run([sys.executable, "tests/cluster", "fake-nodes", "2", "--name", flavour.cluster],
                        cwd=ROOT, check=True)
-    admin = Kubectl(environment)
-    admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
-    admin("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")
+    define_resources(Kubectl(environment))
 
 
 def run(flavour, arguments, first):
@@ -106,6 +106,7 @@ def main():
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        with scratch.folder():
+            sys.exit(main())
     except pytest.exit.Exception as error:
         sys.exit(f"chaos: {error}")

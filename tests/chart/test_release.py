@@ -17,19 +17,6 @@ pytestmark = pytest.mark.e2e
 
 #: Maximum number of seconds until the next worker exists after the leader was stopped.
 FAILOVER = 60
-#: Smallest complete manifest of a cluster.
-MINIMAL = """
-apiVersion: kubernetes.dask.org/v1
-kind: DaskCluster
-metadata:
-  name: ten-lines
-spec:
-  worker:
-    replicas: 2
-    spec:
-      containers:
-      - image: ghcr.io/dask/dask:latest
-"""
 #: A cluster that could not work, and the message with which it is refused.
 INVALID = manifests.changed(manifests.cluster("wrong"), "spec.worker.spec.containers.0.resources", {"limits": {"memory": "4GB"}})
 MESSAGE = "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`"
@@ -84,7 +71,7 @@ def test_clusters_keep_running_while_a_release_is_changed_and_removed(admin):
         # The API server calls the webhook, through its Service, in a pod.
         with pytest.raises(Refused, match=re.escape(MESSAGE)):
             work.apply(INVALID)
-        work("apply", "--filename", "-", stdin=MINIMAL)
+        work("apply", "--filename", "-", stdin=manifests.ten_lines("ghcr.io/dask/dask:latest"))
         joined(work, "ten-lines", 2)
         work("delete", "daskcluster", "ten-lines", "--timeout=120s")
 

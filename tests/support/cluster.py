@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
 from localkube import session  # noqa: E402
 from localkube.console import say  # noqa: E402
+from localkube.settings import Cluster  # noqa: E402
 
 #: Parent of the state directories of local clusters, which are named after the clusters.
 LOCAL = Path("/var/lib/dask-operator")
@@ -62,6 +63,16 @@ def local(name, cidr, node):
         yield environment_of(*shell.stdout.split("\n")[:2])
     finally:
         subprocess.run([*cluster, "down", "--name", name], cwd=ROOT, check=False)
+
+
+def host_address(cidr):
+    """Return the address at which the API server reaches this machine: that of the local cluster with the range ``cidr``.
+
+    If KUBECONFIG is set, the variable WEBHOOK_HOST must name it.
+    """
+    if os.environ.get("KUBECONFIG"):
+        return os.environ["WEBHOOK_HOST"]
+    return str(Cluster.create(cidr=cidr).host_address)
 
 
 def local_name(environment):

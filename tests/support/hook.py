@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import subprocess
 from contextlib import contextmanager
 
@@ -15,6 +16,14 @@ PLUGINS = ["daskplugins", "clusterdaskplugins"]
 SCALES = ["daskclusters/scale", "daskworkergroups/scale"]
 RESOURCES = ["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"]
 LABEL = "webhook-test"
+
+
+def unverified():
+    """Return a TLS context for a client of the webhook that does not verify the server."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def free_port(host):

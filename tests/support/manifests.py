@@ -15,6 +15,22 @@ def example(name):
     return [document for document in yaml.safe_load_all((ROOT / "examples" / f"{name}.yaml").read_text()) if document]
 
 
+def ten_lines(image):
+    """Return the smallest complete manifest of a cluster, as text: a DaskCluster `ten-lines` with two workers."""
+    return f"""
+apiVersion: {API}
+kind: DaskCluster
+metadata:
+  name: ten-lines
+spec:
+  worker:
+    replicas: 2
+    spec:
+      containers:
+      - image: {image}
+"""
+
+
 def pod(name, *args):
     """Return a pod spec with one container of Dask's image."""
     container = {"name": name, "image": "ghcr.io/dask/dask:latest", "imagePullPolicy": "IfNotPresent"}

@@ -1,9 +1,7 @@
 """Fixtures for tests of the webhook on a real API server without a node, through kubectl."""
 
-import ipaddress
-import os
-
 import pytest
+from support.cluster import host_address
 from support.cluster import kubernetes as any_kubernetes
 from support.hook import hook as any_hook
 from support.operator import Operator
@@ -20,10 +18,8 @@ def kubernetes():
 
 @pytest.fixture(scope="session")
 def host():
-    """Address at which the API server reaches this machine. With KUBECONFIG set, the variable WEBHOOK_HOST must name it."""
-    if os.environ.get("KUBECONFIG"):
-        return os.environ["WEBHOOK_HOST"]
-    return str(ipaddress.ip_network(RANGE)[-3])
+    """Address at which the API server reaches this machine."""
+    return host_address(RANGE)
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,9 @@ import threading
 import time
 
 import pytest
+from support.hook import unverified
 from support.manifests import cluster
 from support.waiting import until
-
-
-def unverified_context():
-    """TLS context that does not verify the server."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 @pytest.fixture
@@ -29,12 +22,12 @@ def address(hook):
 
 def connect(address):
     """Opens a TLS connection without sending a request."""
-    return unverified_context().wrap_socket(socket.create_connection(address, timeout=60))
+    return unverified().wrap_socket(socket.create_connection(address, timeout=60))
 
 
 def post(address, body, path="validate"):
     """Sends a request to the webhook. Returns the status code and the body of the response."""
-    connection = http.client.HTTPSConnection(*address, timeout=60, context=unverified_context())
+    connection = http.client.HTTPSConnection(*address, timeout=60, context=unverified())
     try:
         connection.request("POST", f"/{path}?timeout=10s", body, {"Content-Type": "application/json"})
         answer = connection.getresponse()

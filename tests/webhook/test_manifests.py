@@ -4,22 +4,9 @@ import pytest
 from support.dask import workers
 from support.hook import warnings
 from support.kubectl import Refused
-from support.manifests import API, autoscaler, changed, cluster, group, job
+from support.manifests import API, autoscaler, changed, cluster, group, job, ten_lines
 from support.mistakes import MISTAKES
 from support.waiting import until
-
-MINIMAL = """
-apiVersion: kubernetes.dask.org/v1
-kind: DaskCluster
-metadata:
-  name: ten-lines
-spec:
-  worker:
-    replicas: 2
-    spec:
-      containers:
-      - image: ghcr.io/dask/dask:2026.1.0
-"""
 
 W = "spec.worker.spec.containers.0"
 S = "spec.scheduler.spec"
@@ -203,18 +190,20 @@ INVALID = {
 
 def test_a_manifest_of_ten_lines_is_enough(reviewed):
     """#474: the webhook completes the manifest from the single image."""
-    assert len(MINIMAL.strip().splitlines()) == 10
-    reviewed("apply", "--filename", "-", stdin=MINIMAL)
+    image = "ghcr.io/dask/dask:2026.1.0"
+    manifest = ten_lines(image)
+    assert len(manifest.strip().splitlines()) == 10
+    reviewed("apply", "--filename", "-", stdin=manifest)
     spec = reviewed.get("daskcluster", "ten-lines")["spec"]
     for part in ("worker", "scheduler"):
-        assert spec[part]["spec"]["containers"][0]["image"] == "ghcr.io/dask/dask:2026.1.0"
+        assert spec[part]["spec"]["containers"][0]["image"] == image
     assert [port["name"] for port in spec["scheduler"]["service"]["ports"]] == ["tcp-comm", "http-dashboard"]
     assert spec["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/health"
     workers(reviewed, "ten-lines-default", 2)
     until(lambda: reviewed.get("daskcluster", "ten-lines")["status"].get("phase") == "Running", "the cluster to run")
     # A second apply of the same manifest changes nothing.
     before = reviewed.get("daskcluster", "ten-lines")["metadata"]["generation"]
-    reviewed("apply", "--filename", "-", stdin=MINIMAL)
+    reviewed("apply", "--filename", "-", stdin=manifest)
     assert reviewed.get("daskcluster", "ten-lines")["metadata"]["generation"] == before
 
 

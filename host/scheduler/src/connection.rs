@@ -136,22 +136,10 @@ impl Connection {
                     unanswered,
                 })
             }
-            Err(_) => {
-                let address = self.address.clone();
-                let error = if share.is_waiting() {
-                    Error::Busy { address }
-                } else {
-                    Error::TimedOut {
-                        address,
-                        phase,
-                        limit,
-                    }
-                };
-                Err(CallError {
-                    error,
-                    unanswered: false,
-                })
-            }
+            Err(_) => Err(CallError {
+                error: Error::of_timeout(self.address.clone(), phase, limit, &share),
+                unanswered: false,
+            }),
         }
     }
 

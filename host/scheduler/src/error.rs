@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::budget::Share;
+
 /// Maximum number of bytes of text from the scheduler in an error.
 pub(crate) const MAX_REMOTE_TEXT: usize = 500;
 
@@ -152,6 +154,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the error for a deadline that passed: [`Error::Busy`] if the call was waiting for the budget.
+    pub(crate) fn of_timeout(address: String, phase: Phase, limit: Duration, share: &Share) -> Self {
+        if share.is_waiting() {
+            return Self::Busy { address };
+        }
+        Self::TimedOut {
+            address,
+            phase,
+            limit,
+        }
+    }
+
     /// Returns the kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {

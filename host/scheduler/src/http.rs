@@ -344,17 +344,8 @@ impl HttpScheduler {
         Ok(bytes)
     }
 
-    /// Returns the error for a deadline that passed: [`Error::Busy`] if the call was waiting for the budget.
     fn timeout_error(&self, phase: Phase, limit: Duration, share: &Share) -> Error {
-        let address = self.url.clone();
-        if share.is_waiting() {
-            return Error::Busy { address };
-        }
-        Error::TimedOut {
-            address,
-            phase,
-            limit,
-        }
+        Error::of_timeout(self.url.clone(), phase, limit, share)
     }
 
     fn protocol(&self, path: &'static str, what: String) -> Error {

@@ -16,15 +16,7 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
-    if spec[fields::autoscaler::CLUSTER]
-        .as_str()
-        .is_none_or(str::is_empty)
-    {
-        checks.error(
-            "spec.cluster",
-            "it says which cluster to scale: write the name of a DaskCluster in this namespace",
-        );
-    }
+    checks.cluster_name(&spec[fields::autoscaler::CLUSTER], "which cluster to scale");
     if spec[fields::autoscaler::MAXIMUM].is_null() {
         checks.error(
             "spec.maximum",

@@ -52,13 +52,11 @@ impl Groups {
         let name = names::default_group(cluster.name);
         let observed = observation.child(&kinds::worker_group(), &name);
         let default: Option<Value> = observed.map(ObservedObject::read).transpose()?;
-        let child = match observed {
-            Some(observed) if observed.terminating => DesiredChild::keep(observed),
-            _ => DesiredChild::apply(
-                kinds::worker_group().key(name),
-                object(cluster, default.as_ref(), settings),
-            ),
-        };
+        let child = DesiredChild::apply_unless_terminating(
+            observed,
+            kinds::worker_group().key(name),
+            object(cluster, default.as_ref(), settings),
+        );
         let wanted = resource::replicas(&cluster.spec[fields::cluster::WORKER]);
         let is_other = |group: &&ObservedObject| observed.is_none_or(|default| default.key != group.key);
         let copies = observation

@@ -25,10 +25,11 @@ impl Service {
     ) -> Result<Self, Error> {
         let name = names::scheduler(cluster.name);
         let observed = observation.child(&kinds::service(), &name);
-        let child = match observed {
-            Some(observed) if observed.terminating => DesiredChild::keep(observed),
-            _ => DesiredChild::apply(kinds::service().key(name), object(cluster, inherited)),
-        };
+        let child = DesiredChild::apply_unless_terminating(
+            observed,
+            kinds::service().key(name),
+            object(cluster, inherited),
+        );
         let exists = observed.is_some_and(|observed| !observed.terminating);
         let unreachable = match observed {
             None => Some("the Service does not exist yet".to_owned()),

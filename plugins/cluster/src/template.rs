@@ -2,9 +2,7 @@
 
 use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::hash;
-use dask_operator_plugin::dask::metadata::{
-    self, ANNOTATION_PREFIX, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
-};
+use dask_operator_plugin::dask::metadata::{self, ANNOTATION_RESTARTED_AT, Metadata};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
@@ -28,19 +26,15 @@ pub(crate) struct Template<'a> {
 impl<'a> Template<'a> {
     /// Reads the template from a cluster, after defaulting.
     pub(crate) fn of(cluster: &Resource<'a>, inherited: &Metadata, now: Timestamp) -> Self {
-        let mut metadata = inherited.clone();
         let restarted_at = inherited.annotations.get(ANNOTATION_RESTARTED_AT);
         let restarted_at = restarted_at
             .and_then(|time| time::parse(time))
             .filter(|time| *time <= now);
-        metadata
-            .annotations
-            .retain(|name, _| !name.starts_with(ANNOTATION_PREFIX));
         let spec = &cluster.spec[fields::cluster::SCHEDULER][fields::template::SPEC];
         let hash = hash::of(spec);
         Self {
             cluster: cluster.name,
-            metadata,
+            metadata: inherited.clone().without_own_annotations(),
             spec,
             hash,
             restarted_at,
@@ -61,15 +55,7 @@ impl<'a> Template<'a> {
     /// Builds a new scheduler.
     pub(crate) fn scheduler(&self, name: String, settings: &Settings) -> DesiredChild {
         let labels = metadata::scheduler_labels(self.cluster);
-        let mut metadata = self.metadata();
-        metadata
-            .annotations
-            .insert(ANNOTATION_TEMPLATE_HASH.to_owned(), self.hash.clone());
-        if let Some(time) = self.restarted_at {
-            metadata
-                .annotations
-                .insert(ANNOTATION_RESTARTED_AT.to_owned(), time::format_exactly(time));
-        }
+        let metadata = self.metadata().of_template(&self.hash, self.restarted_at);
         let object = settings.workload.object(&metadata, self.spec.clone(), &labels);
         DesiredChild::create(settings.workload.kind().key(name), object)
     }

@@ -57,6 +57,18 @@ impl DesiredChild {
         }
     }
 
+    /// Applies `object` to the child, except while the observed child is being deleted: then it is kept as it is.
+    pub fn apply_unless_terminating(
+        observed: Option<&ObservedObject>,
+        key: ChildKey,
+        object: impl Borrow<Value>,
+    ) -> Self {
+        match observed {
+            Some(observed) if observed.terminating => Self::keep(observed),
+            _ => Self::apply(key, object),
+        }
+    }
+
     /// Creates the child from `object` unless it exists.
     pub fn create(key: ChildKey, object: impl Borrow<Value>) -> Self {
         Self {

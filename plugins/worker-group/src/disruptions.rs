@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use dask_operator_plugin::dask::kinds;
 use dask_operator_plugin::dask::pod::Pod;
+use dask_operator_plugin::dask::resource;
 use dask_operator_plugin::prelude::*;
 
 /// Nodes that are about to be removed, with the reasons.
@@ -15,10 +16,7 @@ impl Disruptions {
     /// unless the workers, whose spec is `pod_spec`, tolerate it: tolerating workers may stay on the node, and new ones could
     /// be scheduled to it.
     pub(crate) fn of(observation: &Observation, pod_spec: &Value, drain: &[String]) -> Result<Self, Error> {
-        let tolerations = pod_spec["tolerations"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let tolerations = resource::items(&pod_spec["tolerations"]);
         let mut nodes = HashMap::new();
         for observed in observation.related_of(&kinds::node()) {
             let node: Value = observed.read()?;

@@ -57,12 +57,10 @@ impl<'c, 'a> Drain<'c, 'a> {
             }
         }
         if let Scheduler::Known(_) = scheduler {
-            let terminating = observed_workers
-                .terminating
-                .iter()
-                .map(|terminating| &terminating.registration);
             let staying = drain.staying.iter().map(|worker| &worker.registration);
-            let workers = staying.chain(terminating).flat_map(Registration::registered);
+            let workers = staying
+                .chain(observed_workers.terminating_registrations())
+                .flat_map(Registration::registered);
             drain.retire = workers.map(|worker| worker.address.clone()).collect();
             drain.retire.sort();
             drain.retire.dedup();

@@ -248,6 +248,18 @@ impl<'a> ObservedWorkers<'a> {
         }
     }
 
+    /// Returns the workers that are being deleted, as observed.
+    pub(crate) fn terminating_objects(&self) -> impl Iterator<Item = &'a ObservedObject> {
+        self.terminating.iter().map(|terminating| terminating.observed)
+    }
+
+    /// Returns the registrations of the workers that are being deleted.
+    pub(crate) fn terminating_registrations(&self) -> impl Iterator<Item = &Registration<'a>> {
+        self.terminating
+            .iter()
+            .map(|terminating| &terminating.registration)
+    }
+
     /// Removes the marks of retiring workers that can't leave. They count as replicas again. Workers that are about to lose their
     /// node stay marked.
     pub(crate) fn reinstate(&mut self, cannot_leave: impl Fn(&Worker<'_>) -> bool) {

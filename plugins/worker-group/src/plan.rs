@@ -148,12 +148,10 @@ fn workers<'a>(
         .filter(|worker| !departing.contains(worker.name()))
         .map(|worker| worker.kept_with(&metadata));
     let leaving = drain.staying.iter().map(|worker| worker.observed);
-    let terminating = observed_workers
-        .terminating
-        .iter()
-        .map(|terminating| terminating.observed);
     let backing_off = observed_workers.backing_off().map(|lost| lost.observed);
-    let others = leaving.chain(terminating).chain(backing_off);
+    let others = leaving
+        .chain(observed_workers.terminating_objects())
+        .chain(backing_off);
     let mut children: Vec<DesiredChild> = staying.chain(others.map(DesiredChild::keep)).collect();
     let mark = json!({"metadata": marked(metadata, now).to_json()});
     children.extend(
@@ -303,12 +301,11 @@ fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, observed_workers: &Ob
     if conditions::reason(group, WorkersReady::TYPE) != Some(reason.as_str()) {
         events.push(Event::normal(reason.as_str(), message.clone()));
     }
-    let terminating = observed_workers
-        .terminating
-        .iter()
-        .map(|terminating| terminating.observed);
     Plan {
-        children: terminating.map(DesiredChild::keep).collect(),
+        children: observed_workers
+            .terminating_objects()
+            .map(DesiredChild::keep)
+            .collect(),
         status: status(group, observed_workers, None, None),
         conditions: vec![reason.condition(ConditionStatus::False, message)],
         events,

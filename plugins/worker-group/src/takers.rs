@@ -30,12 +30,8 @@ impl<'a> Recipients<'a> {
             .iter()
             .chain(disrupted)
             .map(|worker| &worker.registration);
-        let terminating = observed_workers
-            .terminating
-            .iter()
-            .map(|terminating| &terminating.registration);
         leaving
-            .chain(terminating)
+            .chain(observed_workers.terminating_registrations())
             .for_each(|registration| recipients.remove(registration));
         Some(recipients)
     }

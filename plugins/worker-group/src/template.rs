@@ -1,10 +1,8 @@
 //! The template of workers, which is built once per plan and completed for each worker.
 
-use dask_operator_plugin::dask::metadata::{
-    self, ANNOTATION_PREFIX, ANNOTATION_RESTARTED_AT, ANNOTATION_TEMPLATE_HASH, Metadata,
-};
+use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{address, environment, fields, time};
+use dask_operator_plugin::dask::{address, environment, fields};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
@@ -41,15 +39,9 @@ impl Template {
         ];
         environment::inject(&mut pod_spec, &variables);
         let labels = metadata::worker_labels(cluster.name, group.name);
-        let mut metadata = metadata(group, cluster, settings).reserved(&labels);
-        metadata
-            .annotations
-            .insert(ANNOTATION_TEMPLATE_HASH.to_owned(), desired.template_hash.clone());
-        if let Some(time) = desired.restarted_at {
-            metadata
-                .annotations
-                .insert(ANNOTATION_RESTARTED_AT.to_owned(), time::format_exactly(time));
-        }
+        let metadata = metadata(group, cluster, settings)
+            .reserved(&labels)
+            .of_template(&desired.template_hash, desired.restarted_at);
         let object = settings.workload.object(&metadata, pod_spec, &labels);
         let pieces = json_text(&object)
             .split(&placeholder)
@@ -105,14 +97,11 @@ pub(crate) fn changeable_metadata(
 fn metadata(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> Metadata {
     let ignored = settings.ignored();
     let cluster_labels = Metadata::of(cluster.object, &ignored).labels;
-    let mut metadata = Metadata::of(group.object, &ignored)
+    Metadata::of(group.object, &ignored)
         .below(Metadata::embedded(
             group.spec[fields::worker_group::WORKER].get(fields::template::METADATA),
         ))
         .with_default_labels(cluster_labels)
-        .without_sidecar();
-    metadata
-        .annotations
-        .retain(|name, _| !name.starts_with(ANNOTATION_PREFIX));
-    metadata
+        .without_sidecar()
+        .without_own_annotations()
 }

@@ -14,15 +14,10 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
     let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
-    if spec[fields::worker_group::CLUSTER]
-        .as_str()
-        .is_none_or(str::is_empty)
-    {
-        checks.error(
-            "spec.cluster",
-            "it says which cluster the workers join: write the name of a DaskCluster in this namespace",
-        );
-    }
+    checks.cluster_name(
+        &spec[fields::worker_group::CLUSTER],
+        "which cluster the workers join",
+    );
     if let Some(old) = old.map(|old| &old["spec"][fields::worker_group::CLUSTER])
         && *old != spec[fields::worker_group::CLUSTER]
     {

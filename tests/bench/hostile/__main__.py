@@ -4,13 +4,11 @@ See docs/development.md. ``tests/bench/hostile/run --help`` describes the argume
 """
 
 import argparse
-import ipaddress
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,8 +24,9 @@ import limited  # noqa: E402
 import pytest  # noqa: E402
 import trustme  # noqa: E402
 from hostile import NAMESPACES  # noqa: E402
+from localkube import scratch  # noqa: E402
 from support import chart  # noqa: E402
-from support.cluster import ROOT, define_resources, kubernetes  # noqa: E402
+from support.cluster import ROOT, define_resources, host_address, kubernetes  # noqa: E402
 from support.hook import Hook, free_port  # noqa: E402
 from support.kubectl import Kubectl, Refused, new_namespace  # noqa: E402
 from support.waiting import until  # noqa: E402
@@ -160,7 +159,7 @@ def measure(environment, arguments, folder, processors):
     """Run the whole measurement and return the report."""
     admin = Kubectl(environment)
     define_resources(admin)
-    host = str(ipaddress.ip_network(RANGE)[-3])
+    host = host_address(RANGE)
     components = build()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -236,8 +235,8 @@ def main():
     os.sched_setaffinity(0, others)
     with suppress(PermissionError):
         os.nice(-10)
-    with tempfile.TemporaryDirectory() as folder, kubernetes(NAME, RANGE, node=False) as environment:
-        report = measure(environment, arguments, Path(folder), processors)
+    with scratch.folder() as folder, kubernetes(NAME, RANGE, node=False) as environment:
+        report = measure(environment, arguments, folder.path, processors)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     print(figures.table(report))

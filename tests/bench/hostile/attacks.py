@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bodies
-from hostile import JSON, ROUNDS, Counts, Hostile, unverified
+from hostile import JSON, ROUNDS, Counts, Hostile
 from servers import Registry
+from support.hook import unverified
 from support.manifests import cluster
 from support.waiting import until
 

@@ -1,7 +1,6 @@
 """The hostile tenant: its namespaces, servers and requests to the API server."""
 
 import itertools
-import ssl
 import threading
 import urllib.error
 import urllib.parse
@@ -20,14 +19,6 @@ NAMESPACES = ("policies", "slow", "plain", "exempt")
 ROUNDS = 100_000_000
 JSON = {"Content-Type": "application/json"}
 MERGE = {"Content-Type": "application/merge-patch+json"}
-
-
-def unverified():
-    """Return a TLS context that does not verify the server."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class Counts:

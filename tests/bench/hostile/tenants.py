@@ -8,8 +8,9 @@ import time
 import urllib.parse
 import urllib.request
 
-from hostile import JSON, unverified
+from hostile import JSON
 from support.api_server import OPENER, Refused
+from support.hook import unverified
 from support.manifests import cluster
 
 #: Name of each tenant's cluster and ConfigMap.

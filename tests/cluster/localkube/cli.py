@@ -17,6 +17,7 @@ from . import (
     oci,
     programs,
     registry,
+    scratch,
     session,
     startup,
     status,
@@ -72,7 +73,7 @@ def parser():
     logs = verb(verbs, "logs", run_logs, "print a component's log")
     logs.add_argument("component", help="name of the component as shown by `status`")
     logs.add_argument("-f", "--follow", action="store_true", help="print new lines as they are written")
-    during = verb(verbs, "session", run_session, "run a command that starts and stops a cluster, and hold the cluster's session meanwhile; wait while another command holds it", cluster=False)
+    during = verb(verbs, "session", run_session, "run a command that starts and stops a cluster, in a temporary folder of its own, and hold the cluster's session meanwhile; wait while another command holds it", cluster=False)
     during.add_argument("--name", required=True, help="name of the cluster")
     during.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
     verb(verbs, "leftovers", run_leftovers, "list everything that is left of clusters without a session in use (exit code 1 if there is anything)", cluster=False)
@@ -132,6 +133,7 @@ def run_up(arguments):
 
 def run_down(arguments):
     """Run the verb ``down``."""
+    scratch.remove_abandoned()
     if not arguments.all:
         teardown.down(chosen(arguments))
         return
@@ -247,7 +249,7 @@ def run_session(arguments):
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise Failure(f"the command is missing; an example: {COMMAND} session --name bench -- tests/bench/run")
-    with session.held(arguments.name, shlex.join(command)):
+    with session.held(arguments.name, shlex.join(command)), scratch.folder():
         return subprocess.run(command, check=False).returncode
 
 
@@ -263,7 +265,7 @@ def run_leftovers(_):
 
 def run_smoke(_):
     """Run the verb ``smoke``."""
-    with session.held("smoke", "the smoke test"):
+    with session.held("smoke", "the smoke test"), scratch.folder():
         return subprocess.run([sys.executable, "-m", "unittest", "-v", "localkube.smoke"], cwd=Path(__file__).resolve().parent.parent, check=False).returncode
 
 

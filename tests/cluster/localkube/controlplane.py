@@ -53,17 +53,24 @@ def api_server(cluster, program):
     ], ready, timeout=120)
 
 
-def controller_manager(cluster, program):
-    """Return the controller manager, with a higher request rate: at the default 20/s, deleting a thousand pods takes a minute."""
-    pki = cluster.path("pki")
-    kubeconfig = pki / "kube-controller-manager.kubeconfig"
-    return Component("kube-controller-manager", [
-        program,
+def _controller_flags(cluster, name):
+    """Return the flags of a component that is a client of the API server, and the only one of its kind."""
+    kubeconfig = cluster.path("pki", f"{name}.kubeconfig")
+    return [
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
         "--bind-address=0.0.0.0",
         "--leader-elect=false",
+    ]
+
+
+def controller_manager(cluster, program):
+    """Return the controller manager, with a higher request rate: at the default 20/s, deleting a thousand pods takes a minute."""
+    pki = cluster.path("pki")
+    return Component("kube-controller-manager", [
+        program,
+        *_controller_flags(cluster, "kube-controller-manager"),
         "--use-service-account-credentials=true",
         f"--service-account-private-key-file={pki / 'service-account.key'}",
         f"--root-ca-file={pki / 'ca.crt'}",
@@ -76,14 +83,9 @@ def controller_manager(cluster, program):
 
 def scheduler(cluster, program):
     """Return the scheduler, with a higher request rate than the default 50/s."""
-    kubeconfig = cluster.path("pki", "kube-scheduler.kubeconfig")
     return Component("kube-scheduler", [
         program,
-        f"--kubeconfig={kubeconfig}",
-        f"--authentication-kubeconfig={kubeconfig}",
-        f"--authorization-kubeconfig={kubeconfig}",
-        "--bind-address=0.0.0.0",
-        "--leader-elect=false",
+        *_controller_flags(cluster, "kube-scheduler"),
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
     ], answers(f"https://{cluster.node_address}:10259/healthz"))

@@ -23,7 +23,6 @@ A description is a TOML file (``images/NAME.toml``)::
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import inspect
 import json
@@ -33,8 +32,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from . import machine, oci, rootfs
-from .console import Failure, say, step
+from . import locks, machine, oci, rootfs
+from .console import Failure, step
 from .settings import cache_home
 
 DESCRIPTIONS = Path(__file__).resolve().parent.parent / "images"
@@ -132,11 +131,7 @@ class Cache:
         """Build the layers that are not cached, and return the descriptor of the image's manifest."""
         self.home.mkdir(parents=True, exist_ok=True)
         with open(self.home / "lock", "w", encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("  … another image is being built: waiting for it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.acquire(lock, lambda: "another image is being built")
             for abandoned in self.home.glob("layer-*"):
                 shutil.rmtree(abandoned, ignore_errors=True)  # left by a killed process, because this process holds the lock
             descriptors, key = [], ""

@@ -4,10 +4,10 @@ Both belong to the machine, as control groups, routes and addresses do, so check
 """
 
 import contextlib
-import fcntl
 import json
 
-from .console import Failure, say
+from . import locks
+from .console import Failure
 from .settings import LOCKS, MARKER, STATE_HOME, Cluster
 
 #: Folder of the list. A cluster's name has no dot, so the folder of no cluster conflicts with it.
@@ -49,11 +49,7 @@ def locked(name):
     """Hold the lock that allows one ``up`` or ``down`` at a time per cluster."""
     LOCKS.mkdir(parents=True, exist_ok=True)
     with open(LOCKS / f"{name}.lock", "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"  … another command is working on cluster {name}: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.acquire(lock, lambda: f"another command is working on cluster {name}")
         yield
 
 

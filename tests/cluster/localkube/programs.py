@@ -10,7 +10,6 @@ are unpacked from Debian packages: installing the packages would start services.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from . import machine
+from . import locks, machine
 from .console import Failure, Progress, say, seconds
 from .settings import cache_home
 
@@ -152,11 +151,7 @@ def ensure(names):
     home = cache_home()
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "build.lock", "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("  … another build is running: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.acquire(lock, lambda: "another build is running")
         for name, program in UNPACKED.items():
             if name in paths and not paths[name].exists():
                 _unpack(program)

@@ -10,6 +10,7 @@ import os
 import time
 from pathlib import Path
 
+from . import locks
 from .console import say
 from .settings import LOCKS
 
@@ -26,11 +27,7 @@ def held(name, what, report=say):
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     with open(_file(name), "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"  … cluster {name} is in use by {holder(name) or 'another session'}: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        locks.acquire(file, lambda: f"cluster {name} is in use by {holder(name) or 'another session'}", report)
         file.truncate(0)
         file.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}: {what}, in {Path.cwd()}")
         file.flush()

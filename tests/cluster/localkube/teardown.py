@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import cgroups, inventory, machine, network
+from . import cgroups, inventory, machine, network, scratch
 from .console import Failure, say, seconds
 from .processes import Process, start_time
 from .running import Running
@@ -141,6 +141,7 @@ def leftovers(names=None, but=()):
         used = [clusters[name].range for name in but if name in clusters]
         found += [f"route: {route}" for route in network.routes() if not any(network.overlaps(cidr, network.destination(route)) for cidr in used)]
         found += [f"process {process.pid} outside any cluster: {command(process.pid)}" for process in daemons() if process.pid not in inside]
+        found += [f"temporary folder: {path}" for path in scratch.abandoned()]
     return found
 
 

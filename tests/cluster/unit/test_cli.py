@@ -32,12 +32,9 @@ class Kubeconfigs(unittest.TestCase):
     """Distinction of the user's own KUBECONFIG from that of a local cluster."""
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.cluster = Cluster.create("unit", f"{scratch.name}/c")
-        folders = unittest.mock.patch.multiple(inventory, STATE_HOME=Path(scratch.name, "state"), FOLDER=Path(scratch.name, "list"))
-        folders.start()
-        self.addCleanup(folders.stop)
+        scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.cluster = Cluster.create("unit", str(scratch / "c"))
+        self.enterContext(unittest.mock.patch.multiple(inventory, STATE_HOME=scratch / "state", FOLDER=scratch / "list"))
 
     def foreign(self, path, prefer=True):
         """Return the result of :func:`cli.foreign_kubeconfig` with this KUBECONFIG."""

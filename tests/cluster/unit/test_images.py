@@ -43,9 +43,7 @@ class Descriptions(unittest.TestCase):
     """Parsing of descriptions, and building of layers and images."""
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.folder = Path(scratch.name)
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
 
     def write(self, name, text):
         """Write a file and return its path."""

@@ -63,12 +63,11 @@ class ControlGroups(unittest.TestCase):
 
     def tree(self, *files):
         """Create a folder that looks like /sys/fs/cgroup."""
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
+        root = Path(self.enterContext(tempfile.TemporaryDirectory()))
         for name, text in files:
-            Path(scratch.name, name).parent.mkdir(parents=True, exist_ok=True)
-            Path(scratch.name, name).write_text(text)
-        return Path(scratch.name)
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        return root
 
     def test_version_1(self):
         """In version 1 the group is created in every tree, daemons join one of them, and a new cpuset gets its processors."""

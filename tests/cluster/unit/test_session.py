@@ -38,18 +38,16 @@ class Sessions(unittest.TestCase):
     """Sessions and the clusters that ``down --all`` stops."""
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.folder = Path(scratch.name)
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.groups, self.routes = [], []
         for patch in (unittest.mock.patch.object(session, "LOCKS", self.folder / "sessions"),
+                      unittest.mock.patch.object(tempfile, "tempdir", str(self.folder)),
                       unittest.mock.patch.multiple(inventory, STATE_HOME=self.folder, FOLDER=self.folder / ".clusters", LOCKS=self.folder / "locks"),
                       unittest.mock.patch.object(cgroups, "all_groups", lambda _: self.groups),
                       unittest.mock.patch.object(network, "links", lambda _: []),
                       unittest.mock.patch.object(network, "routes", lambda: list(self.routes)),
                       unittest.mock.patch.object(network, "_ip", lambda *words, **_: self.routes.remove(" ".join(words[2:])))):
-            patch.start()
-            self.addCleanup(patch.stop)
+            self.enterContext(patch)
 
     def test_held(self):
         """The holder of a session is reported to others, and sessions of other names are independent."""

@@ -11,11 +11,45 @@ pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
+/// Compares the golden files in a folder of this crate with the texts of its inputs, and returns the number of inputs.
+///
+/// # Errors
+///
+/// Returns an error with all differences, and with the golden files without an input.
+pub fn check(
+    inputs_folder: &str,
+    golden_folder: &str,
+    text: impl Fn(&Path) -> String,
+) -> Result<usize, String> {
+    let (inputs_folder, golden_folder) = (folder(inputs_folder), folder(golden_folder));
+    let inputs = inputs(&inputs_folder)?;
+    let mut failures = Vec::new();
+    for input in &inputs {
+        let name = input.with_extension("yaml");
+        let golden = golden_folder.join(name.file_name().unwrap_or_default());
+        failures.extend(compare(&golden, &text(input)));
+    }
+    if !failures.is_empty() {
+        failures.push("If the change is intended, record it with UPDATE_GOLDEN=1.".to_owned());
+    }
+    let orphans = orphans(&inputs_folder, &golden_folder)?;
+    failures.extend(
+        orphans
+            .iter()
+            .map(|orphan| format!("{}: a golden file without an input", orphan.display())),
+    );
+    if failures.is_empty() {
+        Ok(inputs.len())
+    } else {
+        Err(failures.join("\n"))
+    }
+}
+
 /// Returns the inputs in a folder in the order of their names, without settings files.
 ///
 /// # Errors
 ///
-/// Returns an error if the folder cannot be read.
+/// Returns an error if the folder can't be read.
 pub fn inputs(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let paths = entries.flatten().map(|entry| entry.path());
@@ -44,11 +78,7 @@ pub fn compare(golden: &Path, actual: &str) -> Option<String> {
 }
 
 /// Returns the golden files without an input.
-///
-/// # Errors
-///
-/// Returns an error if a folder cannot be read.
-pub fn orphans(inputs_folder: &Path, golden_folder: &Path) -> Result<Vec<PathBuf>, String> {
+fn orphans(inputs_folder: &Path, golden_folder: &Path) -> Result<Vec<PathBuf>, String> {
     let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_owned());
     let stems: Vec<_> = inputs(inputs_folder)?.iter().map(stem).collect();
     Ok(inputs(golden_folder)?

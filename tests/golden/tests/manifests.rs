@@ -12,36 +12,19 @@ use serde_json::Value;
 
 #[test]
 fn rendered_manifests_match_the_golden_files() {
-    let (folder, golden) = (files::folder("manifests"), files::folder("rendered"));
     let (native, components) = (
         logics::native(),
         logics::components().expect("the components load"),
     );
-    let inputs = files::inputs(&folder).expect("manifests");
-    let mut failures = Vec::new();
-    for input in &inputs {
-        let native = rendered(input, &native);
-        let components = rendered(input, &components);
-        assert_eq!(
-            native,
-            components,
-            "{}: native code and components differ",
-            input.display()
-        );
-        let file = golden.join(input.with_extension("yaml").file_name().expect("a name"));
-        failures.extend(files::compare(&file, &text(&native)));
-    }
-    assert!(
-        failures.is_empty(),
-        "{}\nIf the change is intended, record it with UPDATE_GOLDEN=1.",
-        failures.join("\n")
-    );
-    assert_eq!(
-        files::orphans(&folder, &golden),
-        Ok(Vec::new()),
-        "golden files without a manifest"
-    );
-    assert!(inputs.len() >= 35, "only {} manifests", inputs.len());
+    let checked = files::check("manifests", "rendered", |manifest| {
+        let native = rendered(manifest, &native);
+        let components = rendered(manifest, &components);
+        let name = manifest.display();
+        assert_eq!(native, components, "{name}: native code and components differ");
+        text(&native)
+    });
+    let manifests = checked.unwrap_or_else(|failures| panic!("{failures}"));
+    assert!(manifests >= 35, "only {manifests} manifests");
 }
 
 fn rendered(manifest: &Path, logics: &Logics) -> Rendered {

@@ -6,16 +6,14 @@ use dask_operator_golden_tests::observations::{ObservationFile, text};
 
 #[test]
 fn plans_match_the_golden_files() {
-    let (folder, golden) = (files::folder("observations"), files::folder("plans"));
     let (native, components) = (
         logics::native(),
         logics::components().expect("the components load"),
     );
-    let mut failures = Vec::new();
-    for input in files::inputs(&folder).expect("observations") {
+    let checked = files::check("observations", "plans", |input| {
         let name = input.display();
         let plan = |logics: &Logics| {
-            let file = std::fs::read_to_string(&input).expect("a file");
+            let file = std::fs::read_to_string(input).expect("a file");
             let file: ObservationFile =
                 serde_saphyr::from_str(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
             let logic = logics.of(file.kind().expect("a kind"));
@@ -26,17 +24,7 @@ fn plans_match_the_golden_files() {
         };
         let (native, components) = (plan(&native), plan(&components));
         assert_eq!(native, components, "{name}: native code and components differ");
-        let file = golden.join(input.file_name().expect("a name"));
-        failures.extend(files::compare(&file, &text(&native).expect("text")));
-    }
-    assert!(
-        failures.is_empty(),
-        "{}\nIf the change is intended, record it with UPDATE_GOLDEN=1.",
-        failures.join("\n")
-    );
-    assert_eq!(
-        files::orphans(&folder, &golden),
-        Ok(Vec::new()),
-        "golden files without an observation"
-    );
+        text(&native).expect("text")
+    });
+    checked.unwrap_or_else(|failures| panic!("{failures}"));
 }

@@ -80,12 +80,7 @@ impl Expect {
         for expected in self.errors.iter().flatten() {
             if !outcome.refusals.iter().any(|refusal| expected.matches(refusal)) {
                 problems.push(format!("errors: none is {expected}"));
-                problems.extend(
-                    outcome
-                        .refusals
-                        .iter()
-                        .map(|refusal| format!("  there is {refusal}")),
-                );
+                problems.extend(each("  there is ", &outcome.refusals));
             }
         }
         if let Some(expected) = &self.warnings {
@@ -96,20 +91,10 @@ impl Expect {
                     .any(|warning| warning.contains(part.as_str()))
             }) {
                 problems.push(format!("warnings: none says {part:?}"));
-                problems.extend(
-                    outcome
-                        .warnings
-                        .iter()
-                        .map(|warning| format!("  there is {warning}")),
-                );
+                problems.extend(each("  there is ", &outcome.warnings));
             }
             if expected.is_empty() {
-                problems.extend(
-                    outcome
-                        .warnings
-                        .iter()
-                        .map(|warning| format!("warnings: expected none, there is {warning}")),
-                );
+                problems.extend(each("warnings: expected none, there is ", &outcome.warnings));
             }
         }
         if let Some(expected) = &self.object {
@@ -174,16 +159,10 @@ impl Expect {
         }
         match found {
             Verdict::Allow => vec!["verdict: expected refuse, it is allowed".to_owned()],
-            Verdict::Refuse => {
-                let refusals = outcome
-                    .refusals
-                    .iter()
-                    .map(|refusal| format!("  because {refusal}"));
-                ["verdict: expected allow, it is refused".to_owned()]
-                    .into_iter()
-                    .chain(refusals)
-                    .collect()
-            }
+            Verdict::Refuse => ["verdict: expected allow, it is refused".to_owned()]
+                .into_iter()
+                .chain(each("  because ", &outcome.refusals))
+                .collect(),
         }
     }
 }
@@ -209,6 +188,11 @@ impl std::fmt::Display for ExpectedError {
             None => f.write_str(&field),
         }
     }
+}
+
+/// Returns a line for each item, with a prefix.
+fn each<T: std::fmt::Display>(prefix: &str, items: &[T]) -> impl Iterator<Item = String> {
+    items.iter().map(move |item| format!("{prefix}{item}"))
 }
 
 fn lines(part: &str, expected: &Value, actual: &Value) -> Vec<String> {

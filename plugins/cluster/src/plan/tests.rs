@@ -54,6 +54,12 @@ fn complete_cluster(pod: Value) -> Scenario {
         .child(group(2, 2))
 }
 
+/// The summary of a plan without a scheduler.
+const WITHOUT_SCHEDULER: [&str; 2] = [
+    "apply Service simple-scheduler",
+    "apply DaskWorkerGroup simple-default",
+];
+
 #[test]
 fn plans_the_children_of_a_new_cluster() {
     let plan = plan(&simple());
@@ -178,13 +184,7 @@ fn replaces_a_lost_scheduler_after_it_is_gone() {
         "a scheduler that ends just after its creation is not replaced at once"
     );
     let first = plan(&evicted.after(10_000));
-    assert_eq!(
-        first.summary(),
-        [
-            "apply Service simple-scheduler",
-            "apply DaskWorkerGroup simple-default"
-        ]
-    );
+    assert_eq!(first.summary(), WITHOUT_SCHEDULER);
     assert_eq!(first.status()["phase"], "Running");
     assert!(
         first

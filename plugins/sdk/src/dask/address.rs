@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::fields;
 use super::main_container;
+use super::resource::items;
 use super::role::Role;
 use super::{command, names, start};
 
@@ -45,7 +46,7 @@ pub fn scheduler_address(
 
 /// Returns the number of the Service port for Dask's protocol.
 pub fn comm_port(service: &Value) -> u64 {
-    let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ports = items(&service["ports"]);
     let port = ports
         .iter()
         .find(|port| port["name"] == COMM_PORT)

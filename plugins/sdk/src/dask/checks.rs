@@ -30,7 +30,7 @@ use super::fields;
 use super::labels;
 use super::main_container;
 use super::metadata::{self, Metadata};
-use super::resource::MOST_WORKERS;
+use super::resource::{MOST_WORKERS, items};
 use super::role::Role;
 use super::time;
 use crate::contract::Finding;
@@ -106,6 +106,16 @@ impl Checks {
             }
         }
         None
+    }
+
+    /// Checks `spec.cluster`, the required name of a cluster, which says `what`: "which cluster to scale".
+    pub fn cluster_name(&mut self, name: &Value, what: &str) {
+        if name.as_str().is_none_or(str::is_empty) {
+            self.error(
+                "spec.cluster",
+                format!("it says {what}: write the name of a DaskCluster in this namespace"),
+            );
+        }
     }
 
     /// Checks the `spec` of a `DaskCluster` with the name `cluster`, after defaulting; `path` is its field.
@@ -278,7 +288,7 @@ impl Checks {
         );
         let mut names: Vec<&str> = Vec::new();
         for list in ["initContainers", "containers"] {
-            let containers = pod_spec[list].as_array().map(Vec::as_slice).unwrap_or_default();
+            let containers = items(&pod_spec[list]);
             for (at, container) in containers.iter().enumerate() {
                 let field = format!("{path}.{list}[{at}]");
                 self.container(container, &field, &mut names);
@@ -287,10 +297,7 @@ impl Checks {
                 container::probes(self, container, &field, must_be_ready);
             }
         }
-        let volumes = pod_spec["volumes"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let volumes = items(&pod_spec["volumes"]);
         for (at, volume) in volumes.iter().enumerate() {
             modes::check(self, volume, &format!("{path}.volumes[{at}]"));
         }
@@ -321,12 +328,12 @@ impl Checks {
             self.list(container, list, path, example);
         }
         for list in ["command", "args"] {
-            let words = container[list].as_array().map(Vec::as_slice).unwrap_or_default();
+            let words = items(&container[list]);
             for (at, word) in words.iter().enumerate().filter(|(_, word)| !word.is_string()) {
                 self.error(format!("{path}.{list}[{at}]"), text_problem(word));
             }
         }
-        let variables = container["env"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let variables = items(&container["env"]);
         for (at, variable) in variables.iter().enumerate() {
             self.variable(variable, &format!("{path}.env[{at}]"));
         }

@@ -3,15 +3,13 @@
 use serde_json::Value;
 
 use super::command;
+use super::resource::items;
 use super::role::Role;
 
 /// Returns the index of the main container in a pod spec: the one whose command starts Dask, else the one with the default
 /// name of the role, else the first.
 pub fn position(pod_spec: &Value, role: Role) -> usize {
-    let containers = pod_spec["containers"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let containers = items(&pod_spec["containers"]);
     let is_started = |container: &Value| is_started_by(container, role);
     let has_default_name = |container: &Value| container["name"] == role.container_name();
     containers

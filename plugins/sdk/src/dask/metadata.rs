@@ -9,6 +9,9 @@ pub use dask_operator_kubernetes::names::{
 };
 use serde_json::{Map, Value, json};
 
+use super::time;
+use crate::contract::Timestamp;
+
 /// Label that turns Istio's sidecar injection on or off. Dask's workers connect to each other by pod IP, which does not work
 /// through the sidecar.
 pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
@@ -148,6 +151,27 @@ impl Metadata {
     #[must_use]
     pub fn without_sidecar(self) -> Self {
         self.with_default_labels([(ISTIO_INJECT.to_owned(), "false".to_owned())])
+    }
+
+    /// Removes the operator's own annotations, which describe a parent and not its pods.
+    #[must_use]
+    pub fn without_own_annotations(mut self) -> Self {
+        self.annotations
+            .retain(|name, _| !name.starts_with(ANNOTATION_PREFIX));
+        self
+    }
+
+    /// Adds the annotations by which outdated pods are recognized: the hash of the template, and the time of the requested
+    /// restart that the pod is created for, if any.
+    #[must_use]
+    pub fn of_template(mut self, hash: &str, restarted_at: Option<Timestamp>) -> Self {
+        self.annotations
+            .insert(ANNOTATION_TEMPLATE_HASH.to_owned(), hash.to_owned());
+        if let Some(time) = restarted_at {
+            self.annotations
+                .insert(ANNOTATION_RESTARTED_AT.to_owned(), time::format_exactly(time));
+        }
+        self
     }
 
     /// Returns the `metadata` of an object. `annotations` is omitted if there are none.

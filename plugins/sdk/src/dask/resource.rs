@@ -53,6 +53,11 @@ impl<'a> Resource<'a> {
     }
 }
 
+/// Returns the items of a list; empty if the value is no list.
+pub fn items(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
 /// Maximum number of workers of a group, which is the maximum number of children of a plan.
 pub const MOST_WORKERS: usize = 20_000;
 

@@ -11,13 +11,7 @@ fn a_suspended_cluster_has_no_scheduler() {
     let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
     let running = complete_cluster(ready_pod()).status(seen);
     let first = plan(&suspended(running.clone(), true));
-    assert_eq!(
-        first.summary(),
-        [
-            "apply Service simple-scheduler",
-            "apply DaskWorkerGroup simple-default"
-        ]
-    );
+    assert_eq!(first.summary(), WITHOUT_SCHEDULER);
     assert_eq!(first.status()["phase"], "Pending");
     for type_ in ["Available", "SchedulerReady", "WorkersReady"] {
         assert_eq!(
@@ -56,12 +50,6 @@ fn a_new_suspended_cluster_starts_as_created() {
     let new = suspended(simple(), true);
     let first = plan(&new);
     assert_eq!(first.status()["phase"], "Created");
-    assert_eq!(
-        first.summary(),
-        [
-            "apply Service simple-scheduler",
-            "apply DaskWorkerGroup simple-default"
-        ]
-    );
+    assert_eq!(first.summary(), WITHOUT_SCHEDULER);
     assert_eq!(plan(&new.with(&first)).status()["phase"], "Pending");
 }

@@ -115,13 +115,7 @@ fn recreate_deletes_and_then_creates() {
     let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
     let outdated = recreate(other_image(made())).status(seen);
     let first = plan(&outdated);
-    assert_eq!(
-        first.summary(),
-        [
-            "apply Service simple-scheduler",
-            "apply DaskWorkerGroup simple-default"
-        ]
-    );
+    assert_eq!(first.summary(), WITHOUT_SCHEDULER);
     assert_eq!(first.status()["phase"], "Running");
     assert_eq!(first.0.events.len(), 1);
     assert!(first.events()[0].starts_with("SchedulerRecreated: "));

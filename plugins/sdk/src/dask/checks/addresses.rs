@@ -8,6 +8,7 @@ use crate::dask::address::{self, DASHBOARD_PORT, SCHEMES};
 use crate::dask::fields;
 use crate::dask::main_container;
 use crate::dask::names;
+use crate::dask::resource::items;
 use crate::dask::role::Role;
 use crate::dask::start;
 
@@ -144,7 +145,7 @@ fn other_host_problem(
 
 /// Returns whether a port of a Service can lead to Dask's protocol. True if that is unknown.
 fn has_port(service: &Value, number: u64) -> bool {
-    let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ports = items(&service["ports"]);
     let is_known = !ports.is_empty() && !is_headless(service) && !has_manual_endpoints(service);
     !is_known
         || ports

@@ -75,13 +75,13 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::texts;
+    use super::super::tests::{messages, summary};
     use super::*;
 
     fn found(container: &Value) -> Vec<String> {
         let mut checks = Checks::default();
         check(&mut checks, container, "c");
-        texts(checks)
+        summary(checks)
     }
 
     #[test]
@@ -138,13 +138,8 @@ mod tests {
             &json!({"args": ["dask", "scheduler", "--port 8786"]}),
             "c",
         );
-        let messages: Vec<String> = checks
-            .into_findings()
-            .into_iter()
-            .map(|found| found.message)
-            .collect();
         assert_eq!(
-            messages,
+            messages(checks),
             [
                 "no shell takes this apart, so that it is one word for Dask: write each word as an element of its own, \
                  [\"--port\", \"8786\"]"

@@ -10,6 +10,7 @@ use super::{Checks, arguments, join, variables};
 use crate::dask::command;
 use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
 use crate::dask::main_container;
+use crate::dask::resource::items;
 use crate::dask::role::Role;
 use crate::dask::start::{self, Start, Word};
 
@@ -100,7 +101,7 @@ fn variable(
     called: CalledScheduler<'_>,
     is_alone: bool,
 ) {
-    let written = container["env"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let written = items(&container["env"]);
     // If there are several, the last one counts.
     let Some(at) = written
         .iter()

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Checks, join, kind, resources};
+use crate::dask::resource::items;
 
 /// Valid values of `imagePullPolicy`.
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
@@ -21,14 +22,8 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str, pod_spec
     word(checks, container, "imagePullPolicy", path, PULL_POLICIES);
     resources::check(checks, &container["resources"], &join(path, "resources"));
     ports(checks, container, path);
-    let mounts = container["volumeMounts"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let volumes = pod_spec["volumes"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let mounts = items(&container["volumeMounts"]);
+    let volumes = items(&pod_spec["volumes"]);
     for (at, mount) in mounts.iter().enumerate() {
         let Some(name) = mount["name"].as_str() else {
             continue;
@@ -57,10 +52,7 @@ pub(super) fn word(checks: &mut Checks, value: &Value, name: &str, path: &str, w
 }
 
 fn ports(checks: &mut Checks, container: &Value, path: &str) {
-    let ports = container["ports"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let ports = items(&container["ports"]);
     for (at, port) in ports.iter().enumerate() {
         if !port.is_object() {
             checks.error(
@@ -193,7 +185,7 @@ pub(super) fn names_port(pod_spec: &Value, name: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::texts;
+    use super::super::tests::summary;
     use super::*;
 
     /// Returns the findings about a container, as `severity field`.
@@ -207,7 +199,7 @@ mod tests {
             "p",
         );
         probes(&mut checks, container, "c", true);
-        texts(checks)
+        summary(checks)
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn list_of_words(container: &Value) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::texts;
+    use super::super::tests::{messages, summary};
     use super::*;
 
     /// Returns the findings about a scheduler with these arguments, container ports and Service fields.
@@ -230,7 +230,7 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [container]}, "service": service});
         scheduler(&mut checks, &part, "s");
-        texts(checks)
+        summary(checks)
     }
 
     fn usual() -> Value {
@@ -308,7 +308,7 @@ mod tests {
             let mut checks = Checks::default();
             let part = json!({"spec": {"containers": [container]}, "service": usual()});
             scheduler(&mut checks, &part, "s");
-            assert_eq!(texts(checks), [""; 0], "{args:?}");
+            assert_eq!(summary(checks), [""; 0], "{args:?}");
         }
     }
 
@@ -344,13 +344,8 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [container]}, "service": usual()});
         scheduler(&mut checks, &part, "s");
-        let messages: Vec<String> = checks
-            .into_findings()
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect();
         assert_eq!(
-            messages,
+            messages(checks),
             [
                 "`https` is no protocol of Dask, and workers are told to call the scheduler by `tcp`: write `tcp`, `tls`, `ws`, \
                  `wss`, `ucx`, `ucxx`"
@@ -365,7 +360,7 @@ mod tests {
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [own, proxy]}, "service": usual()});
         scheduler(&mut checks, &part, "s");
-        assert_eq!(texts(checks), [""; 0]);
+        assert_eq!(summary(checks), [""; 0]);
         let own = json!({"name": "scheduler", "args": ["dask", "scheduler", "--host", "::1"]});
         for (pod_spec, expected) in [
             (json!({"containers": [own, proxy]}), 0),
@@ -375,7 +370,7 @@ mod tests {
             let mut checks = Checks::default();
             let part = json!({"spec": pod_spec, "service": usual()});
             scheduler(&mut checks, &part, "s");
-            assert_eq!(texts(checks).len(), expected, "{pod_spec}");
+            assert_eq!(summary(checks).len(), expected, "{pod_spec}");
         }
     }
 

@@ -93,7 +93,7 @@ fn as_octal(digits: &str) -> Option<u64> {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::texts;
+    use super::super::tests::{messages, summary};
     use super::*;
 
     fn findings(volume: &Value) -> Checks {
@@ -110,7 +110,7 @@ mod tests {
             "name": "v", "configMap": {"defaultMode": 755}, "projected": {"defaultMode": 400, "sources": sources},
             "csi": {"volumeAttributes": {"mode": "0755"}},
         });
-        let found = texts(findings(&volume));
+        let found = summary(findings(&volume));
         assert_eq!(
             found,
             [
@@ -149,14 +149,7 @@ mod tests {
 
     #[test]
     fn the_message_contains_the_decimal_number() {
-        let messages = |mode: Value| {
-            let findings = findings(&json!({"secret": {"defaultMode": mode}})).into_findings();
-            findings
-                .into_iter()
-                .map(|finding| finding.message)
-                .collect::<Vec<_>>()
-                .join("; ")
-        };
+        let messages = |mode: Value| messages(findings(&json!({"secret": {"defaultMode": mode}}))).join("; ");
         for (mode, part) in [
             (json!(755), "write 0755, or 493, which"),
             (json!(644), "write 0644, or 420, which"),

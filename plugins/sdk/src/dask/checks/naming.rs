@@ -166,13 +166,13 @@ fn short(name: &str) -> Cow<'_, str> {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::texts;
+    use super::super::tests::{messages, summary};
     use super::*;
 
     fn found(containers: Value, pods: u64) -> Vec<String> {
         let mut checks = Checks::default();
         check(&mut checks, &json!({"containers": containers}), "w", pods);
-        texts(checks)
+        summary(checks)
     }
 
     fn of_words(words: &[&str], pods: u64) -> Vec<String> {
@@ -303,11 +303,7 @@ mod tests {
             let container = json!({"command": [], "args": args, "env": own});
             let mut checks = Checks::default();
             warn_if_unnamed(&mut checks, &json!({"containers": [container]}), "w");
-            let messages: Vec<String> = checks
-                .into_findings()
-                .into_iter()
-                .map(|found| found.message)
-                .collect();
+            let messages = messages(checks);
             let is_expected = match expected {
                 Some(beginning) => messages.len() == 1 && messages[0].starts_with(beginning),
                 None => messages.is_empty(),
@@ -322,11 +318,7 @@ mod tests {
         let container = json!({"args": ["dask", "worker", "--name", name]});
         let mut checks = Checks::default();
         check(&mut checks, &json!({"containers": [container]}), "w", 2);
-        let messages: Vec<String> = checks
-            .into_findings()
-            .into_iter()
-            .map(|found| found.message)
-            .collect();
+        let messages = messages(checks);
         assert!(
             messages[0].contains(&format!("`{}…`", "ä".repeat(100))),
             "{messages:?}"

@@ -161,7 +161,7 @@ fn quantity_problem(value: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::texts;
+    use super::super::tests::summary;
     use super::*;
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         ] {
             let mut checks = Checks::default();
             check(&mut checks, &resources, "r");
-            let found = texts(checks);
+            let found = summary(checks);
             assert_eq!(found, expected, "{resources}");
         }
     }

@@ -7,6 +7,7 @@ use crate::dask::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, D
 use crate::dask::fields;
 use crate::dask::main_container;
 use crate::dask::metadata::Metadata;
+use crate::dask::resource::items;
 use crate::dask::role::Role;
 
 impl Checks {
@@ -58,7 +59,7 @@ impl Checks {
             &scheduler[fields::scheduler::SERVICE],
             &scheduler[fields::template::SPEC],
         );
-        let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ports = items(&service["ports"]);
         // A headless Service resolves to the pod itself, with all its ports.
         let looks_for_ports = !is_headless(service) && !has_manual_endpoints(service);
         for (at, port) in ports.iter().enumerate() {

@@ -6,29 +6,38 @@ use super::*;
 use crate::contract::Severity;
 use crate::dask::defaults;
 
-/// Returns the findings about the spec of a cluster after one change, as `severity field`.
-fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
+/// Checks the spec of a cluster after one change.
+fn checked(change: impl FnOnce(&mut Value)) -> Checks {
     let mut spec = json!({});
     defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
     change(&mut spec);
     let mut checks = Checks::default();
     checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
-    texts(checks)
+    checks
 }
 
-/// Returns a finding as `severity field`.
-fn text(finding: &Finding) -> String {
-    let severity = match finding.severity {
-        Severity::Error => "error",
-        Severity::Mistake => "mistake",
-        Severity::Warning => "warning",
+/// Returns the findings about the spec of a cluster after one change, as `severity field`.
+fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    summary(checked(change))
+}
+
+/// Returns each finding as `severity field`.
+pub(super) fn summary(checks: Checks) -> Vec<String> {
+    let text = |finding: Finding| {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Mistake => "mistake",
+            Severity::Warning => "warning",
+        };
+        format!("{severity} {}", finding.field)
     };
-    format!("{severity} {}", finding.field)
+    checks.into_findings().into_iter().map(text).collect()
 }
 
-/// Returns the findings, each as [`text`].
-pub(super) fn texts(checks: Checks) -> Vec<String> {
-    checks.into_findings().iter().map(text).collect()
+/// Returns the message of each finding.
+pub(super) fn messages(checks: Checks) -> Vec<String> {
+    let findings = checks.into_findings().into_iter();
+    findings.map(|finding| finding.message).collect()
 }
 
 #[test]

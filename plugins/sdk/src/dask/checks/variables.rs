@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Checks;
 use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
+use crate::dask::resource::items;
 
 /// Placeholder for the name of the worker's pod in an expanded text. It can't occur in a manifest.
 const NAME_OF_POD: &str = "\0";
@@ -111,7 +112,7 @@ pub(super) fn is_windows(pod_spec: &Value) -> bool {
 
 /// Returns the variables of a container in the manifest.
 fn variables(container: &Value) -> &[Value] {
-    container["env"].as_array().map(Vec::as_slice).unwrap_or_default()
+    items(&container["env"])
 }
 
 /// Replaces each `$(NAME)`; `$$` is a dollar sign. Returns `None` if a value is unknown, or if the text gets longer than
@@ -239,7 +240,7 @@ fn remedy(name: &str) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::texts;
+    use super::super::tests::summary;
     use super::*;
 
     #[test]
@@ -309,7 +310,7 @@ mod tests {
         let found = |pod_spec: Value| {
             let mut checks = Checks::default();
             references(&mut checks, &pod_spec, "p");
-            texts(checks)
+            summary(checks)
         };
         let path = json!({"name": "DASK_TEMPORARY_DIRECTORY", "value": "/scratch/$(DASK_WORKER_NAME)"});
         let own =

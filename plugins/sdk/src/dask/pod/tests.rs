@@ -5,16 +5,18 @@ use crate::contract::ChildAction;
 use crate::dask::kinds;
 use crate::testing::START;
 
-fn pod(status: Value) -> Pod {
-    let object =
-        json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": status}).to_string();
-    let observed = ObservedObject {
+fn observed(object: &Value) -> ObservedObject {
+    ObservedObject {
         key: kinds::pod().key("p"),
         uid: "u".into(),
         terminating: false,
-        object,
-    };
-    Pod::of(&observed).expect("pod")
+        object: object.to_string(),
+    }
+}
+
+fn pod(status: Value) -> Pod {
+    let object = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": status});
+    Pod::of(&observed(&object)).expect("pod")
 }
 
 #[test]
@@ -70,13 +72,8 @@ fn reason(status: Value) -> Option<String> {
 
 #[test]
 fn missing_labels_are_applied() {
-    let object = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "annotations": {"c": "3"}}}).to_string();
-    let observed = ObservedObject {
-        key: kinds::pod().key("p"),
-        uid: "u".into(),
-        terminating: false,
-        object,
-    };
+    let observed =
+        observed(&json!({"metadata": {"labels": {"a": "1", "b": "2"}, "annotations": {"c": "3"}}}));
     let pod = Pod::of(&observed).expect("pod");
     let kept = |metadata: Value| {
         let wanted = Metadata::embedded(Some(&metadata)).changeable();
@@ -128,13 +125,7 @@ fn missing_volumes_are_trouble_after_a_minute() {
             "conditions": [{"type": "PodReadyToStartContainers", "status": ready, "lastTransitionTime": "2026-01-01T00:00:05Z"}],
             "containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}],
         });
-        let observed = ObservedObject {
-            key: kinds::pod().key("p"),
-            uid: "u".into(),
-            terminating: false,
-            object: json!({"spec": spec, "status": status}).to_string(),
-        };
-        Pod::of(&observed).expect("pod")
+        Pod::of(&observed(&json!({"spec": spec, "status": status}))).expect("pod")
     };
     let on_node = || json!({"nodeName": "n"});
     let waiting = waits("False", on_node());
@@ -168,12 +159,10 @@ fn missing_volumes_are_trouble_after_a_minute() {
 #[test]
 fn an_overdue_deletion_is_stuck() {
     let going = |spec: Value| {
+        let object = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}, "spec": spec});
         let observed = ObservedObject {
-            key: kinds::pod().key("p"),
-            uid: "u".into(),
             terminating: true,
-            object: json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}, "spec": spec})
-                .to_string(),
+            ..observed(&object)
         };
         Pod::of(&observed).expect("pod")
     };

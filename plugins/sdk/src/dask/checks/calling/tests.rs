@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::tests::texts;
+use super::super::tests::summary;
 use super::*;
 
 /// Returns a scheduler of which only the cluster's name is known.
@@ -47,7 +47,7 @@ fn reports_addresses_of_other_schedulers() {
         let image = "ghcr.io/dask/dask:2026.8.0";
         let spec = json!({"containers": [{"name": "worker", "image": image, "args": args}]});
         worker(&mut checks, &spec, "w", of_cluster("c"));
-        texts(checks)
+        summary(checks)
     };
     for valid in [
         "tcp://c-scheduler:8786",
@@ -143,7 +143,7 @@ fn ignores_addresses_that_are_not_the_schedulers() {
         let mut checks = Checks::default();
         let spec = json!({"containers": [{"name": "worker", "args": args}]});
         worker(&mut checks, &spec, "w", of_cluster("c"));
-        assert_eq!(texts(checks), [""; 0], "{args:?}");
+        assert_eq!(summary(checks), [""; 0], "{args:?}");
     }
 }
 
@@ -166,7 +166,7 @@ fn warns_if_the_entrypoint_may_start_a_shell() {
             "w",
             of_cluster("c"),
         );
-        assert_eq!(texts(checks), [expected], "{container}");
+        assert_eq!(summary(checks), [expected], "{container}");
     }
 }
 
@@ -197,7 +197,7 @@ fn accepts_other_addresses_of_the_scheduler() {
         let address = format!("tcp://{host}:8786");
         let spec = json!({"containers": [{"args": ["dask-worker", address]}]});
         worker(&mut checks, &spec, "w", called);
-        assert_eq!(texts(checks), Vec::from_iter(expected), "{host}");
+        assert_eq!(summary(checks), Vec::from_iter(expected), "{host}");
     }
 }
 
@@ -223,7 +223,7 @@ fn compares_with_what_is_known_of_the_scheduler() {
             "w",
             called,
         );
-        texts(checks)
+        summary(checks)
     };
     for valid in [
         "c-scheduler:8786",
@@ -267,7 +267,7 @@ fn reports_pods_that_cannot_resolve_services() {
         let mut checks = Checks::default();
         worker(&mut checks, &pod_spec, "w", of_cluster("c"));
         dns(&mut checks, &pod_spec, "w");
-        texts(checks)
+        summary(checks)
     };
     for valid in [
         json!({}),

@@ -4,14 +4,10 @@ use serde_json::json;
 
 use super::*;
 
-/// Returns the messages about the spec of a cluster after one change.
-fn messages(change: impl FnOnce(&mut Value)) -> Vec<String> {
-    let mut spec = json!({});
-    defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
-    change(&mut spec);
-    let mut checks = Checks::default();
-    checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
-    checks.into_findings().iter().map(Finding::sentence).collect()
+/// Returns the sentences about the spec of a cluster after one change.
+fn sentences(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let findings = checked(change).into_findings();
+    findings.iter().map(Finding::sentence).collect()
 }
 
 #[test]
@@ -59,10 +55,10 @@ fn the_message_contains_a_valid_example() {
         ),
     ];
     for (field, value, sentence) in cases {
-        let found = messages(|spec| spec["worker"]["spec"]["containers"][0][field] = value);
+        let found = sentences(|spec| spec["worker"]["spec"]["containers"][0][field] = value);
         assert_eq!(found, [format!("spec.worker.spec.containers[0].{sentence}")]);
     }
-    let found = messages(|spec| spec["worker"]["spec"]["volumes"] = json!({"name": "data"}));
+    let found = sentences(|spec| spec["worker"]["spec"]["volumes"] = json!({"name": "data"}));
     assert_eq!(
         found,
         [
@@ -74,7 +70,7 @@ fn the_message_contains_a_valid_example() {
 
 #[test]
 fn reports_yaml_booleans() {
-    let found = messages(|spec| spec["worker"]["metadata"] = json!({"labels": {"a": true}}));
+    let found = sentences(|spec| spec["worker"]["metadata"] = json!({"labels": {"a": true}}));
     assert_eq!(
         found,
         [
@@ -86,7 +82,7 @@ fn reports_yaml_booleans() {
 
 #[test]
 fn reports_invalid_service_ports() {
-    let with = |ports: Value| messages(|spec| spec["scheduler"]["service"]["ports"] = ports);
+    let with = |ports: Value| sentences(|spec| spec["scheduler"]["service"]["ports"] = ports);
     assert_eq!(
         with(json!([{"name": "tcp-comm", "port": 70000}, {"name": "http-dashboard", "port": 0}])),
         [
@@ -146,6 +142,6 @@ fn reports_containers_in_a_misspelt_field() {
              `spec` in its place",
         ),
     ] {
-        assert_eq!(messages(|spec| spec["worker"]["spec"] = pod_spec), [sentence]);
+        assert_eq!(sentences(|spec| spec["worker"]["spec"] = pod_spec), [sentence]);
     }
 }
