@@ -9,7 +9,7 @@ use crate::reconcile::Reason;
 
 /// A type of condition, and its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConditionType {
+pub struct HostConditionType {
     /// Type of the condition.
     pub name: &'static str,
     /// Description for users.
@@ -20,7 +20,7 @@ pub struct ConditionType {
 
 /// Returns the conditions that the operator writes to Dask resources while there is a problem.
 #[must_use]
-pub fn of_dask_resources() -> Vec<ConditionType> {
+pub fn of_dask_resources() -> Vec<HostConditionType> {
     let reasons = |condition| {
         let reasons = Reason::all().into_iter();
         let reasons = reasons.filter(|reason| reason.condition() == condition && is_reported(*reason));
@@ -30,7 +30,7 @@ pub fn of_dask_resources() -> Vec<ConditionType> {
     };
     let conditions = HostCondition::all().into_iter();
     conditions
-        .map(|condition| ConditionType {
+        .map(|condition| HostConditionType {
             name: condition.as_str(),
             description: condition.description(),
             reasons: reasons(condition),
@@ -45,12 +45,12 @@ fn is_reported(reason: Reason) -> bool {
 
 /// Returns the condition of plugin resources.
 #[must_use]
-pub fn of_plugin_resources() -> ConditionType {
+pub fn of_plugin_resources() -> HostConditionType {
     // Without its certificate file, the operator does not start, so that no condition has this reason.
     let occurs =
         |reason: &ReadyReason| *reason != ReadyReason::Failed(SourceReason::CertificateFileUnreadable.into());
     let reasons = ReadyReason::all().into_iter().filter(occurs);
-    ConditionType {
+    HostConditionType {
         name: ReadyReason::CONDITION,
         description: "The plugin is active, as its `spec` requests it.",
         reasons: reasons

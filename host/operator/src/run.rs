@@ -112,6 +112,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let allowed = args.allow_child.iter().chain(&args.allow_tenant_child).cloned();
     let stores = Stores::new(allowed.chain(always).chain(declared));
     let writer = Writer::new(client.clone(), args.writes_in_flight).only_while(leadership.clone());
+    // Statuses of plugins do not wait for the writes of reconciles.
+    let status_writer = Writer::new(client.clone(), 1).only_while(leadership.clone());
     let lease = Lease::new(&args.lease, &client, leadership.clone());
     let events = Events::new(client.clone(), settings.events).only_while(leadership.clone());
     let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;
@@ -147,8 +149,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let queues = controller.clone();
     let parts = Parts {
         client: client.clone(),
-        // Statuses of plugins do not wait for the writes of reconciles.
-        writer: Writer::new(client.clone(), 1).only_while(leadership.clone()),
+        writer: status_writer.clone(),
         events: events.clone(),
         plugins: plugins.clone(),
         engine,
@@ -206,7 +207,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     // Writes end before the lease is released, so that the next leader does not meet writes in flight.
     leadership.end();
     if let Some(lease) = &lease {
-        writer.settle(SETTLE).await;
+        tokio::join!(writer.settle(SETTLE), status_writer.settle(SETTLE));
         lease.release().await;
     }
     if serves_webhook {

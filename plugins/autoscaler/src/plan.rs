@@ -1,6 +1,6 @@
 //! The plan of an autoscaler: its status, conditions, events and scale requests.
 
-use dask_operator_plugin::dask::conditions::ScalingActive;
+use dask_operator_plugin::dask::conditions::{ScalingActive, SpecQuestionable};
 use dask_operator_plugin::dask::metadata::ANNOTATION_COOLDOWN_UNTIL;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{fields, kinds, names, scheduler, time};
@@ -25,7 +25,7 @@ const MAX_REQUEUE: i64 = 3_600_000;
 pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
     let parent = observation.parent_json()?;
     let findings = validate::autoscaler(&parent);
-    let questionable = Condition::questionable(&findings);
+    let questionable = SpecQuestionable::of(&findings);
     Error::if_invalid(findings)?;
     let mut plan = of_cluster(observation, &Resource::of(&parent))?;
     plan.conditions.extend(questionable);

@@ -1,6 +1,6 @@
 //! The plan of a cluster: its children, status, conditions and events.
 
-use dask_operator_plugin::dask::conditions::Suspended;
+use dask_operator_plugin::dask::conditions::{SpecQuestionable, Suspended};
 use dask_operator_plugin::dask::fields;
 use dask_operator_plugin::dask::metadata::Metadata;
 use dask_operator_plugin::dask::resource::Resource;
@@ -22,7 +22,7 @@ use crate::{DefaultCluster, Settings, available, idle, validate};
 pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let cluster = <DefaultCluster as Logic<Cluster>>::default(observation.parent_json()?, settings)?;
     let findings = validate::cluster(&cluster);
-    let questionable = Condition::questionable(&findings);
+    let questionable = SpecQuestionable::of(&findings);
     Error::if_invalid(findings)?;
     let cluster = Resource::of(&cluster);
     let inherited = Metadata::of(cluster.object, &settings.ignored()).below(Metadata::embedded(

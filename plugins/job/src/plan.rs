@@ -3,7 +3,7 @@
 //! Irreversible deletions (at the end of a job, at its suspension, of an idle cluster) are written to the status first. The
 //! next plan sees the status and deletes the objects. Therefore nothing is lost if the operator restarts in between.
 
-use dask_operator_plugin::dask::conditions::{ClusterIdle, Suspended};
+use dask_operator_plugin::dask::conditions::{ClusterIdle, SpecQuestionable, Suspended};
 use dask_operator_plugin::dask::main_container;
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
@@ -58,7 +58,7 @@ pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan
     }
     let job = <DefaultJob as Logic<Job>>::default(parent, settings)?;
     let findings = validate::job(&job, None);
-    let questionable = Condition::questionable(&findings);
+    let questionable = SpecQuestionable::of(&findings);
     Error::if_invalid(findings)?;
     let job = Resource::of(&job);
     let mut plan = if state.decision == Decision::Suspended {

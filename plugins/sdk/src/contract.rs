@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::changes::Changes;
-use crate::dask::conditions::SpecQuestionable;
 
 pub use crate::bindings::describe::exports::dask::operator::describe::Description;
 pub use crate::bindings::host::dask::operator::types::{
@@ -100,41 +99,6 @@ impl Condition {
             reason: reason.into(),
             message: message.into(),
         }
-    }
-
-    /// Returns the condition `SpecQuestionable`, which lists the mistakes among the findings. Returns `None` if there are
-    /// none.
-    pub fn questionable(findings: &[Finding]) -> Option<Self> {
-        let mistakes: Vec<String> = findings
-            .iter()
-            .filter(|finding| finding.severity == Severity::Mistake)
-            .map(|finding| truncated(&finding.sentence()))
-            .collect();
-        let message = match mistakes.as_slice() {
-            [] => return None,
-            all => match all.len().saturating_sub(MISTAKES_NAMED) {
-                0 => all.join("; "),
-                more => format!("{}; and {more} more", all[..MISTAKES_NAMED].join("; ")),
-            },
-        };
-        Some(SpecQuestionable::Mistakes.condition(ConditionStatus::True, message))
-    }
-}
-
-/// Type of the condition of a resource whose spec works but very likely contains a mistake.
-pub const SPEC_QUESTIONABLE: &str = SpecQuestionable::TYPE;
-
-/// Maximum number of mistakes that the condition lists.
-const MISTAKES_NAMED: usize = 5;
-
-/// Maximum length of the message about one mistake, in characters.
-const MISTAKE_LENGTH: usize = 500;
-
-/// Truncates a message to [`MISTAKE_LENGTH`] characters. Values from a manifest can make it arbitrarily long.
-fn truncated(message: &str) -> String {
-    match message.char_indices().nth(MISTAKE_LENGTH) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message.to_owned(),
     }
 }
 
@@ -498,31 +462,6 @@ mod tests {
             serde_json::from_str::<Condition>(&text).expect("condition"),
             condition
         );
-    }
-
-    #[test]
-    fn mistakes_are_listed_in_a_condition() {
-        assert_eq!(
-            Condition::questionable(&[Finding::warning("a", "b"), Finding::error("c", "d")]),
-            None
-        );
-        let message = |findings: &[Finding]| Condition::questionable(findings).expect("mistakes").message;
-        let mistakes = [
-            Finding::mistake("a", "is odd"),
-            Finding::mistake("", "is odd as a whole"),
-        ];
-        assert_eq!(message(&mistakes), "a: is odd; is odd as a whole");
-        let many: Vec<Finding> = (0..7)
-            .map(|n| Finding::mistake(format!("f{n}"), "is odd"))
-            .collect();
-        assert!(
-            message(&many).ends_with("f4: is odd; and 2 more"),
-            "{}",
-            message(&many)
-        );
-        let long = message(&[Finding::mistake("ä".repeat(40_000), "is odd")]);
-        assert_eq!(long.chars().count(), MISTAKE_LENGTH + 1);
-        assert_eq!(Error::if_invalid(mistakes.to_vec()), Ok(()));
     }
 
     #[test]

@@ -59,7 +59,9 @@ pub mod settings;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-pub use plugin::{Autoscaler, Cluster, Job, Logic, NoSettings, Plugin, PluginSettings, Policy, WorkerGroup};
+pub use plugin::{
+    Autoscaler, Cluster, ComponentSettings, Job, Logic, NoSettings, Plugin, Policy, WorkerGroup,
+};
 pub use {schemars, serde, serde_json};
 
 #[doc(hidden)]

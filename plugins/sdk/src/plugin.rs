@@ -31,7 +31,7 @@ pub trait Plugin {
     /// Summary of the component's purpose, in one sentence.
     const SUMMARY: &str;
     /// Type of the settings; [`NoSettings`] if there are none.
-    type Settings: PluginSettings;
+    type Settings: ComponentSettings;
 
     /// Checks settings beyond their types and names, which are already checked. Returns a finding for each problem.
     fn check_settings(_settings: &Self::Settings) -> Vec<Finding> {
@@ -43,9 +43,9 @@ pub trait Plugin {
 ///
 /// Derive `Deserialize`, `Default` and `JsonSchema`, with `#[serde(default, deny_unknown_fields, rename_all =
 /// "camelCase")]`. The doc comments of the fields become their descriptions in the schema, which users see.
-pub trait PluginSettings: DeserializeOwned + Default + JsonSchema {}
+pub trait ComponentSettings: DeserializeOwned + Default + JsonSchema {}
 
-impl<T: DeserializeOwned + Default + JsonSchema> PluginSettings for T {}
+impl<T: DeserializeOwned + Default + JsonSchema> ComponentSettings for T {}
 
 /// Settings of a component without settings.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 
 use crate::contract::Finding;
-use crate::plugin::PluginSettings;
+use crate::plugin::ComponentSettings;
 
 /// Returns the JSON Schema of settings, as text.
-pub(crate) fn schema<S: PluginSettings>() -> String {
+pub(crate) fn schema<S: ComponentSettings>() -> String {
     schemars::schema_for!(S).to_value().to_string()
 }
 
@@ -15,7 +15,7 @@ pub(crate) fn schema<S: PluginSettings>() -> String {
 /// # Errors
 ///
 /// Returns an error if the settings do not match `S`.
-pub fn read<S: PluginSettings>(settings: &str) -> Result<S, String> {
+pub fn read<S: ComponentSettings>(settings: &str) -> Result<S, String> {
     let settings = settings.trim();
     if settings.is_empty() || settings == "{}" {
         return Ok(S::default());
@@ -28,7 +28,7 @@ pub fn read<S: PluginSettings>(settings: &str) -> Result<S, String> {
 /// # Errors
 ///
 /// Returns a finding for each invalid setting.
-pub fn check<S: PluginSettings>(settings: &str) -> Result<S, Vec<Finding>> {
+pub fn check<S: ComponentSettings>(settings: &str) -> Result<S, Vec<Finding>> {
     let value: Value = serde_json::from_str(settings).map_err(|error| {
         vec![Finding::error(
             "",
@@ -58,7 +58,7 @@ pub fn check<S: PluginSettings>(settings: &str) -> Result<S, Vec<Finding>> {
 }
 
 /// Returns the problem with one setting. All other settings have defaults, so a single one can be deserialised.
-fn setting_problem<S: PluginSettings>(name: &str, value: &Value, known: &[&str]) -> Option<Finding> {
+fn setting_problem<S: ComponentSettings>(name: &str, value: &Value, known: &[&str]) -> Option<Finding> {
     if !known.contains(&name) {
         return Some(Finding::error(name, unknown_setting(name, known)));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use dask_operator_plugin::dask::conditions::WorkersReady;
+use dask_operator_plugin::dask::conditions::{SpecQuestionable, WorkersReady};
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::names::WorkerNames;
 use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
@@ -36,7 +36,7 @@ const MAX_PLAN_BYTES: usize = 32 << 20;
 pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let group = <DefaultWorkerGroup as Logic<WorkerGroup>>::default(observation.parent_json()?, settings)?;
     let findings = validate::worker_group(&group, None);
-    let questionable = Condition::questionable(&findings);
+    let questionable = SpecQuestionable::of(&findings);
     Error::if_invalid(findings)?;
     let group = Resource::of(&group);
     let scheduler = Scheduler::of(observation);

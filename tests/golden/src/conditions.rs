@@ -25,7 +25,7 @@ pub struct DocumentedCondition {
 /// Returns all conditions of all resources.
 #[must_use]
 pub fn all() -> Vec<DocumentedCondition> {
-    let of_host = |condition: reference::ConditionType, kinds| DocumentedCondition {
+    let of_host = |condition: reference::HostConditionType, kinds| DocumentedCondition {
         name: condition.name,
         kinds,
         description: condition.description,

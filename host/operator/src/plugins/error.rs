@@ -191,9 +191,9 @@ dask_operator_core::reasons! {
         /// The DaskPlugins of the namespace take more time than their share: make them faster, use fewer, or ask an
         /// administrator to install them as a ClusterDaskPlugin.
         ShareUsed => "PluginShareUsed",
-        /// Others were called first. Nothing is wrong with the DaskPlugins of the namespace, and they are called again within
-        /// seconds. If this continues, many namespaces have slow ones: ask an administrator to give the operator more
-        /// processors.
+        /// Plugins of other namespaces were called first. Nothing is wrong with the DaskPlugins of the namespace, and they
+        /// are called again within seconds. If this continues, many namespaces have slow ones: ask an administrator to give the
+        /// operator more processors.
         Busy => "PluginsBusy",
         /// The objects of the resource are too large together: divide the workers among several groups.
         ObservationTooLarge => "ObservationTooLarge",

@@ -4,7 +4,7 @@
 //! type is an enum of its reasons. The doc comments are the descriptions in `docs/reference/conditions.md`, which a test
 //! generates from [`ALL`].
 
-use crate::contract::{Condition, ConditionStatus};
+use crate::contract::{Condition, ConditionStatus, Finding, Severity};
 
 /// A type of condition.
 #[derive(Debug, Clone, Copy)]
@@ -93,10 +93,10 @@ conditions! {
         SchedulerLost => "SchedulerLost",
         /// It is being deleted. A new one follows.
         SchedulerTerminating => "SchedulerTerminating",
-        /// It should be gone for two minutes, but its node does not confirm it. The message says what to do. A new one follows
-        /// when it is gone, because two would run otherwise.
+        /// Its deletion is two minutes overdue, because its node does not confirm it. The message says what to do. A new one
+        /// follows when it is gone, because two would run otherwise.
         SchedulerStuck => "SchedulerStuck",
-        /// It is replaced, because its spec has changed (`schedulerUpdate: Recreate`).
+        /// It is being replaced because its spec has changed (`schedulerUpdate: Recreate`).
         SchedulerOutdated => "SchedulerOutdated",
         /// The cluster is suspended.
         Suspended => "Suspended",
@@ -126,11 +126,11 @@ conditions! {
         SchedulerLost => "SchedulerLost",
     }
 
-    /// The scheduler was made of the current manifest.
+    /// The scheduler was created from the current manifest.
     SchedulerUpToDate = "SchedulerUpToDate" of ["DaskCluster"] {
-        /// The scheduler was made of the current manifest.
+        /// The scheduler was created from the current manifest.
         UpToDate => "UpToDate",
-        /// It was made of another spec. It is replaced when you delete its pod (`schedulerUpdate: OnDelete`).
+        /// It was created from another spec. It is replaced when you delete its pod (`schedulerUpdate: OnDelete`).
         OnDelete => "OnDelete",
         /// It is being replaced (`schedulerUpdate: Recreate`).
         Recreating => "Recreating",
@@ -179,7 +179,7 @@ conditions! {
         SchedulerNotAsked => "SchedulerNotAsked",
     }
 
-    /// All workers were made of the current template. The condition is missing then.
+    /// All workers were created from the current template. The condition is missing then.
     WorkersUpToDate = "WorkersUpToDate" of ["DaskCluster", "DaskWorkerGroup"] {
         /// A rollout replaces the others. The message has its progress and what it waits for.
         RollingUpdate => "RollingUpdate",
@@ -197,7 +197,7 @@ conditions! {
         ClusterSuspended => "ClusterSuspended",
         /// Nothing of the job runs until `spec.suspend` is false.
         JobSuspended => "JobSuspended",
-        /// The job was suspended and began anew. The condition is false.
+        /// The job was suspended and has started again. The condition is false.
         JobResumed => "JobResumed",
     }
 
@@ -217,8 +217,8 @@ conditions! {
         BackOff => "BackOff",
         /// The pod is being deleted.
         RunnerTerminating => "RunnerTerminating",
-        /// The pod should be gone for two minutes, but its node does not confirm it. The message says what to do. The job goes
-        /// on when it is gone, because its code might run twice otherwise.
+        /// The deletion of the pod is two minutes overdue, because its node does not confirm it. The message says what
+        /// to do. The job continues when it is gone, because its code might run twice otherwise.
         RunnerStuck => "RunnerStuck",
         /// The job is suspended.
         JobSuspended => "JobSuspended",
@@ -227,7 +227,7 @@ conditions! {
 
     /// The cluster was deleted because it was idle.
     ClusterIdle = "ClusterIdle" of ["DaskJob"] {
-        /// The cluster was idle for longer than its `idleTimeout`. The runner goes on without it.
+        /// The cluster was idle for longer than its `idleTimeout`. The runner continues without it.
         IdleTimeout => "IdleTimeout",
     }
 
@@ -292,11 +292,45 @@ conditions! {
     }
 }
 
+/// Maximum number of mistakes that the condition lists.
+const MAX_MISTAKES: usize = 5;
+
+/// Maximum length of the message about one mistake, in characters.
+const MAX_MISTAKE_LENGTH: usize = 500;
+
+impl SpecQuestionable {
+    /// Returns the condition that lists the mistakes among the findings. Returns `None` if there are none.
+    pub fn of(findings: &[Finding]) -> Option<Condition> {
+        let mistakes: Vec<String> = findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Mistake)
+            .map(|finding| truncated(&finding.sentence()))
+            .collect();
+        let message = match mistakes.as_slice() {
+            [] => return None,
+            all => match all.len().saturating_sub(MAX_MISTAKES) {
+                0 => all.join("; "),
+                more => format!("{}; and {more} more", all[..MAX_MISTAKES].join("; ")),
+            },
+        };
+        Some(Self::Mistakes.condition(ConditionStatus::True, message))
+    }
+}
+
+/// Truncates a message to [`MAX_MISTAKE_LENGTH`] characters. Values from a manifest can make it arbitrarily long.
+fn truncated(message: &str) -> String {
+    match message.char_indices().nth(MAX_MISTAKE_LENGTH) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::contract::Error;
 
     #[test]
     fn types_and_reasons_are_unique() {
@@ -326,5 +360,30 @@ mod tests {
             reason.map(|reason| (reason.word, reason.description)),
             Some(("AllReady", "All workers that are wanted are ready."))
         );
+    }
+
+    #[test]
+    fn mistakes_are_listed_in_a_condition() {
+        assert_eq!(
+            SpecQuestionable::of(&[Finding::warning("a", "b"), Finding::error("c", "d")]),
+            None
+        );
+        let message = |findings: &[Finding]| SpecQuestionable::of(findings).expect("mistakes").message;
+        let mistakes = [
+            Finding::mistake("a", "is odd"),
+            Finding::mistake("", "is odd as a whole"),
+        ];
+        assert_eq!(message(&mistakes), "a: is odd; is odd as a whole");
+        let many: Vec<Finding> = (0..7)
+            .map(|n| Finding::mistake(format!("f{n}"), "is odd"))
+            .collect();
+        assert!(
+            message(&many).ends_with("f4: is odd; and 2 more"),
+            "{}",
+            message(&many)
+        );
+        let long = message(&[Finding::mistake("ä".repeat(40_000), "is odd")]);
+        assert_eq!(long.chars().count(), MAX_MISTAKE_LENGTH + 1);
+        assert_eq!(Error::if_invalid(mistakes.to_vec()), Ok(()));
     }
 }
