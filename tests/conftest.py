@@ -17,10 +17,10 @@ def pytest_configure(config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main():
-    """Give the run a temporary folder, which is removed at its end. If tests fail, it is kept until `make down`."""
+    """Give the run a temporary folder, which is removed at its end. After failures it is kept until `make down`."""
     with scratch.folder() as folder:
         code = yield
-        folder.keep = code == pytest.ExitCode.TESTS_FAILED
+        folder.keep = code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR)
     if folder.keep:
         cluster.tell(f"temporary files of this run, until `make down`: {folder.path}")
     return code

@@ -52,3 +52,12 @@ def test_all_conditions_are_documented():
     assert {"SchedulerReady", "ClusterIdle"} <= set(of_plans)
     assert "PluginFailed" in of_host
     assert {name for name in (*of_plans, *of_host) if f"`{name}`" not in page} == set()
+
+
+def test_reasons_in_the_page_about_plugins_exist():
+    conditions = (ROOT / "docs" / "reference" / "conditions.md").read_text()
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    explained = re.search(r"(?s)\n### On the plugin\n(.*?)\n##? ", page)[1]
+    reasons = [reason for line in re.findall(r"(?m)^- (`.*?):", explained) for reason in re.findall(r"`([A-Z]\w+)`", line)]
+    assert {"Quarantined", "PluginShareUsed"} <= set(reasons)
+    assert {reason for reason in reasons if f"| `{reason}` |" not in conditions} == set()

@@ -25,7 +25,7 @@ crate::reasons! {
         KindNotServed => "KindNotServed",
         /// The object was changed or created again after the operator had read it. This is reported if it lasts.
         Stale => "Conflict",
-        /// An object of that name exists and does not belong to the resource: rename or delete one of them.
+        /// An object of that name exists already: rename or delete one of them. This is reported if it lasts.
         AlreadyExists => "AlreadyExists",
         /// An object of that name exists and belongs to another owner or field manager: rename or delete one of them.
         Taken => "Taken",

@@ -2,8 +2,8 @@
 
 /// Defines an enum of reasons, and the word of each for users. Variants after `containing` have the words of another enum.
 ///
-/// The doc comment of a variant is also its description in `docs/reference/conditions.md`. It says what the reason means, and
-/// what to do.
+/// The doc comment of a variant is also its description. Of a reason of a condition, it is part of
+/// `docs/reference/conditions.md`: it says what the reason means, and what to do.
 ///
 /// ```
 /// dask_operator_core::reasons! {

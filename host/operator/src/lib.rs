@@ -15,7 +15,7 @@
 //!
 //! Imports point downwards: [`run`] wires all parts; [`controller`] uses [`reconcile`], which uses [`schedulers`], [`cache`] and
 //! [`plugins`]; these and the [`webhook`] use [`client`]; [`metrics`], [`health`], [`threads`], [`leader_election`] and
-//! [`log_limit`] are at the bottom. `tests/layers.rs` checks this, and which modules do I/O. [`reference`] lists the conditions
+//! [`log_limit`] are at the bottom. `tests/layers.rs` checks this, and which modules do I/O. [`mod@reference`] lists the conditions
 //! for the documentation.
 
 // Only contributors read this page.

@@ -17,7 +17,7 @@ use page::Description;
 /// Start of all names, without the underscore.
 const PREFIX: &str = "dask_operator";
 
-/// Outcome of what succeeded, in labels.
+/// Value of the label `outcome` if there was no failure.
 pub(crate) const SUCCESS: &str = "success";
 
 /// Name of a label, and its values if these are a closed set.

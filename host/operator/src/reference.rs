@@ -91,6 +91,8 @@ mod tests {
             ["RuleBroken", "PolicyRefused", "PolicyUndecided"]
         );
         assert_eq!(words("KindNotListed"), ["Unlisted"]);
+        assert_eq!(words("SpecInvalid"), ["Invalid"]);
+        assert_eq!(words("PolicyViolated"), ["Monitored"]);
         assert!(words("PluginFailed").contains(&"PluginTrapped"));
         assert!(words("ApplyFailed").contains(&"QuotaExceeded"));
         assert!(!words("ApplyFailed").contains(&"NamespaceTerminating"));

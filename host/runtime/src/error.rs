@@ -129,7 +129,7 @@ impl LoadErrorKind {
 dask_operator_core::reasons! {
     /// Reason why a component can't be loaded.
     pub enum LoadErrorReason {
-        /// The bytes are no component that this operator can run: check them with `dask-operator plugin inspect FILE`.
+        /// The bytes are not a component that this operator can run: check them with `dask-operator plugin inspect FILE`.
         Unfit => "Unfit",
     } containing {
         /// Load on the host may be the cause, or a call failed.

@@ -240,7 +240,7 @@ impl Object {
         self.cluster_label.as_deref().filter(|_| is_scheduler)
     }
 
-    /// Returns the key of that cluster.
+    /// Returns the key of the cluster whose scheduler pod or scheduler Service this is; `None` for other objects.
     #[must_use]
     pub(crate) fn scheduler_of(&self) -> Option<ClusterKey> {
         let cluster = self.cluster_of_scheduler()?;

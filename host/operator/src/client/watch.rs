@@ -27,8 +27,8 @@ pub(crate) trait Handler<K: Send + 'static>: Send {
     /// True if the interval ends when a list is complete, so that the next failure is logged.
     const LOG_AFTER_LIST: bool;
 
-    /// Called when a list begins. The objects that are listed follow, and then [`Handler::list_finished`]. A list that fails begins
-    /// again.
+    /// Called when a list begins. The objects that are listed follow, and then [`Handler::list_finished`]. A list that fails
+    /// begins again.
     fn list_started(&mut self);
 
     /// Called with each object of a list.

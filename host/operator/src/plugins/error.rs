@@ -19,11 +19,11 @@ dask_operator_core::reasons! {
         ConfigMapUnusable => "ConfigMapUnusable",
         /// The API server does not return a ConfigMap or Secret: the message has its error.
         Unreadable => "Unreadable",
-        /// A limit is no amount of bytes: the message names the field.
+        /// A limit is not an amount of bytes: the message names the field.
         InvalidLimit => "InvalidLimit",
         /// A selector is invalid: the message names the field.
         InvalidSelector => "InvalidSelector",
-        /// The settings are too large: the message has the limit.
+        /// The settings are too large: the message names the field and the limit.
         SettingsTooLarge => "SettingsTooLarge",
         /// The component refuses the settings: the message names the field.
         SettingsRefused => "SettingsRefused",
@@ -36,7 +36,7 @@ dask_operator_core::reasons! {
         KindNotAllowed => "KindNotAllowed",
         /// The component's answer to a sample is not allowed: tell its author.
         SampleRefused => "SampleRefused",
-        /// A call failed in another way than calls of components do: the operator may have a defect. Check its log.
+        /// A call failed for a reason that is not the component's: the operator may have a defect. Check its log.
         CallFailed => "PluginFailed",
         /// Only the 20 oldest DaskPlugins of a namespace are loaded: delete those that are not needed.
         TooManyPlugins => "TooManyPlugins",
@@ -176,7 +176,7 @@ dask_operator_core::reasons! {
     pub(crate) enum PluginErrorReason {
         /// A component of the operator or of the command line can't be used: check the operator's log.
         Unusable => "PluginUnusable",
-        /// A call failed in another way than calls of components do: the operator may have a defect. Check its log.
+        /// A call failed for a reason that is not the component's: the operator may have a defect. Check its log.
         CallFailed => "PluginFailed",
         /// The plugin was active and can't be loaded, or it existed at the start and is being loaded: check the condition
         /// `Ready` of the plugin.
@@ -191,9 +191,9 @@ dask_operator_core::reasons! {
         /// The DaskPlugins of the namespace take more time than their share: make them faster, use fewer, or ask an
         /// administrator to install them as a ClusterDaskPlugin.
         ShareUsed => "PluginShareUsed",
-        /// Plugins of other namespaces were called first. Nothing is wrong with the DaskPlugins of the namespace, and they
-        /// are called again within seconds. If this continues, many namespaces have slow ones: ask an administrator to give the
-        /// operator more processors.
+        /// Other calls came first, of plugins of this namespace or of others. The operator retries within seconds. If this
+        /// continues, plugins are slow: make those of the namespace faster, or ask an administrator to give the operator more
+        /// processors.
         Busy => "PluginsBusy",
         /// The objects of the resource are too large together: divide the workers among several groups.
         ObservationTooLarge => "ObservationTooLarge",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_runtime::{FailureReason, Interface};
+use dask_operator_sources::SourceReason;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -59,7 +60,16 @@ struct Load {
 
 impl Labelled for Load {
     fn labels() -> Vec<Label> {
-        vec![outcomes(LoadReason::all().into_iter().map(LoadReason::as_str))]
+        let occurs = |reason: &LoadReason| {
+            // These are no results of loading: without the file the operator does not start, and a component fails later.
+            let never = [
+                SourceReason::CertificateFileUnreadable.into(),
+                LoadReason::FailsInOperation,
+            ];
+            !never.contains(reason)
+        };
+        let reasons = LoadReason::all().into_iter().filter(occurs);
+        vec![outcomes(reasons.map(LoadReason::as_str))]
     }
 }
 

@@ -34,12 +34,12 @@ impl LogicInterface for Unused {
         Ok(Vec::new())
     }
 
-    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
-        Ok(Ok(object.to_owned()))
+    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, PluginFailure> {
+        Err("not called".into())
     }
 
     fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, PluginFailure> {
-        Ok(Vec::new())
+        Err("not called".into())
     }
 
     fn plan(&self, _: &Observation) -> Result<Answer<Plan>, PluginFailure> {

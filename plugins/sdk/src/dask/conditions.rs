@@ -85,18 +85,18 @@ conditions! {
     SchedulerReady = "SchedulerReady" of ["DaskCluster"] {
         /// The pod or the Deployment is ready.
         SchedulerReady => "SchedulerReady",
-        /// It does not exist yet.
+        /// The scheduler does not exist yet.
         SchedulerMissing => "SchedulerMissing",
-        /// It is starting.
+        /// The scheduler is starting.
         SchedulerStarting => "SchedulerStarting",
-        /// Its pod has ended. A new one follows.
+        /// The scheduler's pod has ended. A new one follows.
         SchedulerLost => "SchedulerLost",
-        /// It is being deleted. A new one follows.
+        /// The scheduler is being deleted. A new one follows.
         SchedulerTerminating => "SchedulerTerminating",
-        /// Its deletion is two minutes overdue, because its node does not confirm it. The message says what to do. A new one
-        /// follows when it is gone, because two would run otherwise.
+        /// The deletion of the scheduler's pod is two minutes overdue, because its node does not confirm it. The message says
+        /// what to do. A new scheduler follows when the pod is gone, because two would run otherwise.
         SchedulerStuck => "SchedulerStuck",
-        /// It is being replaced because its spec has changed (`schedulerUpdate: Recreate`).
+        /// The scheduler is being replaced because its spec has changed (`schedulerUpdate: Recreate`).
         SchedulerOutdated => "SchedulerOutdated",
         /// The cluster is suspended.
         Suspended => "Suspended",
@@ -130,9 +130,10 @@ conditions! {
     SchedulerUpToDate = "SchedulerUpToDate" of ["DaskCluster"] {
         /// The scheduler was created from the current manifest.
         UpToDate => "UpToDate",
-        /// It was created from another spec. It is replaced when you delete its pod (`schedulerUpdate: OnDelete`).
+        /// The scheduler was created from another spec. It is replaced when you delete the object in the message, its pod or
+        /// its Deployment (`schedulerUpdate: OnDelete`).
         OnDelete => "OnDelete",
-        /// It is being replaced (`schedulerUpdate: Recreate`).
+        /// The scheduler is being replaced (`schedulerUpdate: Recreate`).
         Recreating => "Recreating",
     }
 
@@ -156,7 +157,7 @@ conditions! {
         WorkersStarting => "WorkersStarting",
         /// The only workers that are missing move their results to others before they are replaced.
         WorkersRetiring => "WorkersRetiring",
-        /// More workers are wanted than a group can have: make further groups.
+        /// More workers are wanted than a group can have, 20,000: make further groups.
         TooManyWorkers => "TooManyWorkers",
         /// The group's cluster does not exist.
         ClusterNotFound => "ClusterNotFound",
@@ -179,11 +180,12 @@ conditions! {
         SchedulerNotAsked => "SchedulerNotAsked",
     }
 
-    /// All workers were created from the current template. The condition is missing then.
+    /// Never true: the condition is present, and false, only while workers are outdated.
     WorkersUpToDate = "WorkersUpToDate" of ["DaskCluster", "DaskWorkerGroup"] {
-        /// A rollout replaces the others. The message has its progress and what it waits for.
+        /// A rollout replaces the outdated workers. The message has its progress and what it waits for.
         RollingUpdate => "RollingUpdate",
-        /// The others are replaced when you delete their pods (update strategy `OnDelete`).
+        /// Outdated workers are replaced when you delete their pods, or their Deployments if they have some (update strategy
+        /// `OnDelete`).
         OnDelete => "OnDelete",
         /// Outdated workers can't move their results: add workers or memory.
         WorkersHoldData => "WorkersHoldData",
@@ -257,13 +259,13 @@ conditions! {
     AbleToScale = "AbleToScale" of ["DaskAutoscaler"] {
         /// A change that is wanted is made now.
         ReadyForNewScale => "ReadyForNewScale",
-        /// It waits for the end of `scaleUp.windowSeconds`. The message says when that is, and why.
+        /// The change waits for the end of `scaleUp.windowSeconds`. The message says when that is, and why.
         UpWindow => "UpWindow",
-        /// It waits for the end of `scaleDown.windowSeconds`. The message says when that is, and why.
+        /// The change waits for the end of `scaleDown.windowSeconds`. The message says when that is, and why.
         DownWindow => "DownWindow",
-        /// It waits for the end of `scaleUp.periodSeconds`. The message says when that is.
+        /// The change waits for the end of `scaleUp.periodSeconds`. The message says when that is.
         UpPeriod => "UpPeriod",
-        /// It waits for the end of `scaleDown.periodSeconds`. The message says when that is.
+        /// The change waits for the end of `scaleDown.periodSeconds`. The message says when that is.
         DownPeriod => "DownPeriod",
         /// Workers of the last change have not registered yet. The message says until when they count as if they had.
         WorkersStarting => "WorkersStarting",

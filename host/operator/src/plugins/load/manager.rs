@@ -399,18 +399,23 @@ impl Manager {
     }
 }
 
-/// Writes the status of a plugin, unless it is unchanged. Returns whether the plugin has that status.
+/// Writes the status of a plugin, unless it is unchanged. Returns whether the plugin has that status. The request is completed
+/// even if the caller is dropped, so that [`Writer::settle`] waits for it.
 async fn write_status(writer: &Writer, resource: &Resource, wanted: &PluginStatus) -> bool {
     if *wanted == resource.status {
         return true;
     }
-    let regarding = resource.reference();
-    let kind = resource.kind();
-    let written = writer.apply_status_of(&kind, &regarding, wanted);
-    let why = match tokio::time::timeout(STATUS_TIMEOUT, written).await {
-        Ok(Ok(())) => return true,
-        Ok(Err(error)) => error.message,
-        Err(_) => format!("no answer in {} s", STATUS_TIMEOUT.as_secs()),
+    let (kind, regarding) = (resource.kind(), resource.reference());
+    let (writer, wanted) = (writer.clone(), wanted.clone());
+    let write = tokio::spawn(async move {
+        let written = writer.apply_status_of(&kind, &regarding, &wanted);
+        tokio::time::timeout(STATUS_TIMEOUT, written).await
+    });
+    let why = match write.await {
+        Ok(Ok(Ok(()))) => return true,
+        Ok(Ok(Err(error))) => error.message,
+        Ok(Err(_)) => format!("no answer in {} s", STATUS_TIMEOUT.as_secs()),
+        Err(error) => error.to_string(),
     };
     warn!(plugin = %resource.id, "can't write the status: {why}");
     false

@@ -43,7 +43,7 @@ fn plans_the_children_of_a_new_job() {
 }
 
 #[test]
-fn follows_the_runner_through_all_stages() {
+fn follows_the_runner_through_all_phases() {
     let start = json!({"startTime": STARTED});
     let both = json!({"startTime": STARTED, "endTime": FINISHED});
     // Previous phase, runner, new phase, times.

@@ -229,3 +229,27 @@ async fn a_write_without_an_answer_ends_after_its_time_limit() {
     assert!(!write_status(&writer, &of_namespace(), &wanted).await);
     assert_eq!(start.elapsed().as_secs(), STATUS_TIMEOUT.as_secs());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_completed_if_the_manager_ends() {
+    let (service, mut requests) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let writer = Writer::new(Client::new(service, "default"), 1);
+    let wanted = PluginStatus {
+        digest: Some("sha256:1".into()),
+        ..PluginStatus::default()
+    };
+    let resource = of_namespace();
+    let (_, answer) = tokio::select! {
+        request = requests.next_request() => request.expect("a request"),
+        _ = write_status(&writer, &resource, &wanted) => panic!("there is no answer yet"),
+    };
+    let limit = Duration::from_secs(1);
+    let settled_after = async || {
+        let start = Instant::now();
+        writer.settle(limit).await;
+        start.elapsed()
+    };
+    assert_eq!(settled_after().await, limit, "the request is in flight");
+    answer.send_response(Response::new(Body::from(b"{}".to_vec())));
+    assert_eq!(settled_after().await, Duration::ZERO);
+}
