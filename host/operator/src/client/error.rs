@@ -7,6 +7,7 @@ use kube::runtime::watcher;
 use thiserror::Error;
 
 use crate::client::object::OwnerReference;
+use crate::key::ParentKey;
 
 /// A failed write request, which changed nothing.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -87,6 +88,18 @@ impl WriteError {
             what,
             class: ErrorClass::Stale,
             message: "the object has changed since the decision".into(),
+            retry_after: None,
+        }
+    }
+
+    /// Returns the error of a request that was not sent, because the Dask resource that would become the owner of an
+    /// object is gone or being deleted.
+    #[must_use]
+    pub(crate) fn owner_gone(what: String, owner: &ParentKey, uid: &str) -> Self {
+        Self {
+            what,
+            class: ErrorClass::Stale,
+            message: format!("{} {} of uid {uid} was deleted", owner.kind.kind(), owner.name),
             retry_after: None,
         }
     }

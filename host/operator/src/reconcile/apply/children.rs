@@ -191,7 +191,8 @@ impl Applier {
     ///
     /// # Errors
     ///
-    /// Returns an error if the object belongs to another owner, which would lose it if it became a child.
+    /// Returns an error if the object belongs to another owner, which would lose it if it became a child, and if it would
+    /// get an owner that is gone.
     async fn existing_child(
         &self,
         kind: &ResourceType,
@@ -222,7 +223,8 @@ impl Applier {
                     existing.component_label.as_deref(),
                 ) =>
             {
-                Ok(())
+                let owner = ParentKey::new(parent.kind, &parent.namespace, &parent.name);
+                self.check_owner(&owner, &parent.uid, what).await
             }
             // The operator waits for its deletion, as it does for an observed child.
             _ if existing.is_child_of(&child.kind, parent) && existing.terminating => {

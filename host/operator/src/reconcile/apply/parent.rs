@@ -58,6 +58,10 @@ impl Applier {
         object: &Object,
         owner: &Owner,
     ) -> Result<Object, WriteError> {
+        let kind = ResourceType::dask(key.kind);
+        let what = format!("set the owner of {} {}", kind.resource.kind, object.name);
+        let cluster = ParentKey::new(DaskKind::Cluster, &object.namespace, &owner.name);
+        self.check_owner(&cluster, &owner.uid, what).await?;
         // Garbage collection would regard a reference with this uid and any other difference as an owner that is gone.
         let others = || object.owners.iter().filter(move |known| *known.uid != *owner.uid);
         let new = OwnerReference {
@@ -69,7 +73,6 @@ impl Applier {
             block_owner_deletion: true,
         };
         let owners: Vec<_> = others().chain([&new]).collect();
-        let kind = ResourceType::dask(key.kind);
         let adopted = self
             .writer
             .merge_metadata(&kind, object, json!({"ownerReferences": owners}))
@@ -78,6 +81,27 @@ impl Applier {
             store.record_write(adopted.clone());
         }
         Ok(adopted)
+    }
+
+    /// Checks with a request to the API server that the Dask resource `owner` exists with this uid and is not being deleted,
+    /// before it becomes the owner of an existing object. The informer cache may lag behind and still contain a deleted
+    /// resource: with that as owner, garbage collection would delete the object. `what` describes the write.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error of class [`ErrorClass::Stale`] if the resource is gone or being deleted, and the error of the
+    /// request if it fails.
+    pub(super) async fn check_owner(
+        &self,
+        owner: &ParentKey,
+        uid: &str,
+        what: String,
+    ) -> Result<(), WriteError> {
+        let kind = ResourceType::dask(owner.kind);
+        match self.writer.find(&kind, &owner.namespace, &owner.name).await? {
+            Some(found) if *found.uid == *uid && !found.terminating => Ok(()),
+            _ => Err(WriteError::owner_gone(what, owner, uid)),
+        }
     }
 
     /// Deletes the parent if the plan requests it and all other writes have succeeded. Returns whether it was deleted; an

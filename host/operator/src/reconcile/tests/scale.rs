@@ -118,3 +118,49 @@ async fn a_parent_that_changed_since_the_decision_is_not_deleted() {
         assert_eq!(deleted["preconditions"]["resourceVersion"], version);
     }
 }
+
+/// The informer cache lags behind: it still contains a cluster that was deleted, and perhaps created again, before the user
+/// created the group. With the deleted cluster as owner, garbage collection would delete the group.
+#[rstest]
+#[case::exists(Some(json!({"uid": "c"})), true)]
+#[case::deleted(None, false)]
+#[case::created_again(Some(json!({"uid": "d"})), false)]
+#[case::being_deleted(Some(json!({"uid": "c", "deletionTimestamp": "2026-01-01T00:00:00Z"})), false)]
+#[tokio::test]
+async fn only_a_cluster_that_exists_becomes_an_owner(#[case] now: Option<Value>, #[case] exists: bool) {
+    let plan = |_: &Observation| {
+        let owner = Owner {
+            api_version: DASK.into(),
+            kind: "DaskCluster".into(),
+            name: "a".into(),
+            uid: "c".into(),
+        };
+        Ok(Ok(Plan {
+            owner: Some(owner),
+            status: "{}".into(),
+            ..empty()
+        }))
+    };
+    let mut cached = parent("DaskCluster", &json!({}));
+    cached["metadata"]["uid"] = "c".into();
+    let group = parent("DaskWorkerGroup", &json!({}));
+    let world = World::new(None, &[group, cached], plan);
+    *world.server.objects.lock() = Vec::from_iter(now.map(|mut metadata| {
+        let mut cluster = parent("DaskCluster", &json!({}));
+        metadata["name"] = "a".into();
+        metadata["namespace"] = "n".into();
+        cluster["metadata"] = metadata;
+        cluster
+    }));
+    let outcome = world.reconcile(DaskKind::WorkerGroup).await;
+    let sets_owner = world
+        .server
+        .requests()
+        .contains(&"PATCH daskworkergroups/a".to_owned());
+    assert_eq!(sets_owner, exists);
+    let expected = match exists {
+        true => Outcome::Done(None),
+        false => Outcome::Failed(RetryPolicy::Soon, None),
+    };
+    assert_eq!(outcome, expected);
+}

@@ -40,6 +40,8 @@ pub(crate) type Sent = (String, String, Value);
 /// requests. It has two objects of each kind that no watch shows: see [`FOREIGN`] and [`OURS`].
 pub(crate) struct Server {
     pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
+    /// Objects that a lookup finds.
+    pub(crate) objects: Arc<Mutex<Vec<Value>>>,
     pub(crate) client: kube::Client,
 }
 
@@ -57,6 +59,8 @@ impl Server {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let log = sent.clone();
+        let objects = Arc::<Mutex<Vec<Value>>>::default();
+        let existing = objects.clone();
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
             while let Some((request, respond)) = handle.next_request().await {
@@ -92,7 +96,7 @@ impl Server {
                         });
                         (code, status)
                     }
-                    None if method == "GET" => (200, listed(&uri)),
+                    None if method == "GET" => (200, listed(&uri, &existing.lock())),
                     None => (200, stored(&body, &path)),
                 };
                 if method != "GET" {
@@ -110,6 +114,7 @@ impl Server {
         });
         Self {
             sent,
+            objects,
             client: kube::Client::new(service, "default"),
         }
     }
@@ -145,14 +150,23 @@ pub(crate) const FOREIGN: &str = "foreign";
 /// Name of objects that this operator has created.
 pub(crate) const OURS: &str = "ours";
 
-/// Returns the list of objects with one name.
-fn listed(uri: &str) -> Value {
+/// Returns the list of objects with one name, of `existing` objects and those that no watch shows.
+fn listed(uri: &str, existing: &[Value]) -> Value {
+    let name_of = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let collection = |object: &Value| {
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+        format!("/namespaces/{namespace}/{kind}s?")
+    };
     let foreign = json!({"metadata": {
         "name": FOREIGN, "namespace": "n", "uid": "uid-foreign",
         "managedFields": [{"manager": "kubectl-create", "fieldsV1": {"f:spec": {}}}],
     }});
-    let asked = [(FOREIGN, foreign), (OURS, owned("Service", OURS))];
-    let found = asked.into_iter().find_map(|(name, object)| {
+    let unwatched = [(FOREIGN, foreign), (OURS, owned("Service", OURS))];
+    let unwatched = unwatched.map(|(name, object)| (name.to_owned(), object));
+    let known = existing.iter().filter(|object| uri.contains(&collection(object)));
+    let known = known.map(|object| (name_of(object), object.clone()));
+    let found = known.chain(unwatched).find_map(|(name, object)| {
         uri.ends_with(&format!("metadata.name%3D{name}"))
             .then_some(object)
     });
@@ -289,6 +303,7 @@ impl World {
         policies: Vec<Arc<PolicyPlugin>>,
     ) -> Self {
         let server = Server::start(refuse);
+        *server.objects.lock() = objects.to_vec();
         let stores =
             Stores::new(["Pod", "Service"].map(|kind| ResourceType::of(ResourceKind::new("v1", kind))));
         for value in objects {
