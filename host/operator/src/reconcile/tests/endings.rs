@@ -57,12 +57,7 @@ async fn a_group_of_a_deleted_cluster_is_left_to_garbage_collection(#[case] labe
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![pod("p")],
-            owner: Some(Owner {
-                api_version: DASK.into(),
-                kind: "DaskCluster".into(),
-                name: "a".into(),
-                uid: "parent".into(),
-            }),
+            owner: Some(cluster_owner("parent")),
             ..empty()
         }))
     };

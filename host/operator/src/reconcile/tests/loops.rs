@@ -102,12 +102,7 @@ async fn events_in_each_reconcile_are_rate_limited() {
 async fn repeated_changes_of_the_owner_are_rate_limited() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
-            owner: Some(Owner {
-                api_version: DASK.into(),
-                kind: "DaskCluster".into(),
-                name: "a".into(),
-                uid: "c".into(),
-            }),
+            owner: Some(cluster_owner("c")),
             status: "{}".into(),
             ..empty()
         }))

@@ -32,7 +32,7 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::logic::PluginFailure;
 use dask_operator_runtime::contract::{
-    self, Answer, ChildAction, Event, EventType, Finding, Observation, Owner, Plan, Scale, Severity,
+    self, Answer, ChildAction, Event, EventType, Finding, Observation, Plan, Scale, Severity,
 };
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -5,18 +5,12 @@ use super::*;
 #[tokio::test]
 async fn a_plan_scales_groups_sets_the_owner_and_deletes_the_parent() {
     let plan = |_: &Observation| {
-        let owner = Owner {
-            api_version: DASK.into(),
-            kind: "DaskCluster".into(),
-            name: "a".into(),
-            uid: "c".into(),
-        };
         let scale = vec![Scale {
             worker_group: "g".into(),
             replicas: 7,
         }];
         Ok(Ok(Plan {
-            owner: Some(owner),
+            owner: Some(cluster_owner("c")),
             scale,
             delete_parent: Some("idle".into()),
             status: "{}".into(),
@@ -129,14 +123,8 @@ async fn a_parent_that_changed_since_the_decision_is_not_deleted() {
 #[tokio::test]
 async fn only_a_cluster_that_exists_becomes_an_owner(#[case] now: Option<Value>, #[case] exists: bool) {
     let plan = |_: &Observation| {
-        let owner = Owner {
-            api_version: DASK.into(),
-            kind: "DaskCluster".into(),
-            name: "a".into(),
-            uid: "c".into(),
-        };
         Ok(Ok(Plan {
-            owner: Some(owner),
+            owner: Some(cluster_owner("c")),
             status: "{}".into(),
             ..empty()
         }))

@@ -23,7 +23,7 @@ use dask_operator_evaluator::AllowedKinds;
 use dask_operator_evaluator::logic::{LogicInterface, LogicPlugin, PluginFailure};
 use dask_operator_evaluator::policy::PolicyPlugin;
 use dask_operator_runtime::contract::{
-    self, Answer, ChildAction, ChildKey, DesiredChild, Finding, Observation, Plan,
+    self, Answer, ChildAction, ChildKey, DesiredChild, Finding, Observation, Owner, Plan,
 };
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -259,6 +259,16 @@ pub(crate) fn parent(kind: &str, status: &Value) -> Value {
         "apiVersion": DASK, "kind": kind, "status": status, "spec": {"cluster": "a"},
         "metadata": {"name": "a", "namespace": "n", "uid": "parent", "resourceVersion": "10", "generation": 1},
     })
+}
+
+/// Returns the cluster `a` with this uid as the owner that a plan sets.
+pub(crate) fn cluster_owner(uid: &str) -> Owner {
+    Owner {
+        api_version: DASK.into(),
+        kind: "DaskCluster".into(),
+        name: "a".into(),
+        uid: uid.into(),
+    }
 }
 
 pub(crate) fn owned(kind: &str, name: &str) -> Value {
