@@ -4,7 +4,7 @@
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{
-    ChildAction, ChildKey, ConditionStatus, EventType, Observation, ObservedKind, ObservedObject, Plan,
+    ChildAction, ConditionStatus, DesiredChild, EventType, Observation, ObservedKind, ObservedObject, Plan,
     ResourceKind, SchedulerFacts, SchedulerState, SchedulerWorker, Timestamp,
 };
 use serde::Deserialize;
@@ -193,7 +193,7 @@ pub fn plan_value(plan: &Plan) -> Value {
         .map(|scale| (scale.worker_group.clone(), json!(scale.replicas)))
         .collect();
     let mut value = json!({
-        "children": plan.children.iter().map(|child| child_value(&child.key, &child.action)).collect::<Vec<_>>(),
+        "children": plan.children.iter().map(|child| child_value(plan, child)).collect::<Vec<_>>(),
         "status": serde_json::from_str::<Value>(&plan.status).unwrap_or_default(),
         "conditions": conditions.collect::<Vec<_>>(),
         "events": events.collect::<Vec<_>>(),
@@ -223,22 +223,23 @@ fn type_name(type_: EventType) -> &'static str {
     }
 }
 
-/// Returns the desired object of a child with `apiVersion`, `kind` and `metadata.name`, and the `action`.
-fn child_value(key: &ChildKey, action: &ChildAction) -> Value {
-    let (action, object) = match action {
-        ChildAction::Keep => ("keep", None),
-        ChildAction::Create(object) => ("create", Some(object)),
-        ChildAction::Apply(object) => ("apply", Some(object)),
-    };
+/// Returns the desired object of a child of a plan with `apiVersion`, `kind` and `metadata.name`, and the `action`.
+fn child_value(plan: &Plan, child: &DesiredChild) -> Value {
+    let DesiredChild { key, action } = child;
+    let object = plan.text_of(child);
     let mut value: Value = object
-        .and_then(|object| serde_json::from_str(object).ok())
+        .and_then(|object| serde_json::from_str(&object).ok())
         .unwrap_or_else(|| json!({}));
     value["apiVersion"] = json!(key.api_version);
     value["kind"] = json!(key.kind);
     value["metadata"]["name"] = json!(key.name);
     // Differences refer to list elements by this name.
     value["name"] = json!(format!("{} {}", key.kind, key.name));
-    value["action"] = json!(action);
+    value["action"] = json!(match action {
+        ChildAction::Keep => "keep",
+        ChildAction::Create(_) | ChildAction::Copy(_) => "create",
+        ChildAction::Apply(_) => "apply",
+    });
     value
 }
 

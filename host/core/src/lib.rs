@@ -17,6 +17,7 @@
 //! The other modules:
 //!
 //! - [`raw_object`]: JSON objects that are only partly parsed;
+//! - [`copies`]: objects that differ only in their names;
 //! - [`reasons!`]: reasons as enums, with their words in conditions, events and metrics, and descriptions for users;
 //! - [`labels`], [`names`], [`quantity`] and [`rfc1123`]: conventions of Kubernetes, shared with plugins;
 //! - [`predecessor`]: children that dask-kubernetes creates;
@@ -27,6 +28,7 @@ pub mod api_error;
 pub mod apply_cache;
 pub mod backoff;
 pub mod conditions;
+pub mod copies;
 pub mod diff;
 pub mod digest;
 pub mod gate;

@@ -84,6 +84,8 @@ pub enum Action {
     Keep,
     /// This object is created if the child does not exist.
     Create(String),
+    /// A copy of the object of the child at this index of the plan is created if the child does not exist.
+    Copy(usize),
     /// This object is applied.
     Apply(String),
 }

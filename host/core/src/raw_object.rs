@@ -106,6 +106,13 @@ impl RawObject {
         self.fields.values().map(|raw| raw.get().len()).sum()
     }
 
+    /// Returns the object as JSON text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        // The serialisation of JSON values never fails.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// Parses all fields and returns the whole object.
     ///
     /// # Errors
@@ -178,7 +185,7 @@ mod tests {
         assert_eq!(object.text_bytes(), r#"{"b": 1.0, "a": [ 1e3 ]}"Pod""#.len());
         object.set("apiVersion", "v1");
         object.metadata = Some(json!({"name": "a"}));
-        let written = serde_json::to_string(&object).unwrap_or_default();
+        let written = object.to_text();
         assert_eq!(
             written,
             r#"{"apiVersion":"v1","kind":"Pod","spec":{"b": 1.0, "a": [ 1e3 ]},"metadata":{"name":"a"}}"#

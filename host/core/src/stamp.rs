@@ -1,12 +1,16 @@
 //! Construction of the object that is sent to the API server from a checked child.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::copies::{CopyText, Template};
 use crate::gate::{CheckedAction, CheckedChild};
 use crate::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use crate::parent::Parent;
-use crate::plan::ChildKey;
+use crate::plan::{ChildKey, ResourceKind};
 use crate::raw_object::RawObject;
 
 /// A child that is ready to be sent to the API server.
@@ -25,6 +29,8 @@ pub enum StampedAction {
     Keep,
     /// Create this object if the child does not exist.
     Create(RawObject),
+    /// Create a copy of this object if the child does not exist.
+    Copy(Arc<CopyText>),
     /// Apply this object.
     Apply(Value),
 }
@@ -36,42 +42,66 @@ impl StampedChild {
         match &self.action {
             StampedAction::Keep => None,
             StampedAction::Create(object) => object.to_map().map(Value::Object).ok(),
+            StampedAction::Copy(text) => serde_json::from_str(&text.named(&self.key.name)).ok(),
             StampedAction::Apply(object) => Some(object.clone()),
         }
     }
 }
 
-/// Adds the fields that the host owns: kind, name, namespace and owner reference. An applied child also gets an annotation
-/// with a hash of the rest of the object.
+/// Adds the fields that the host owns to each child: kind, name, namespace and owner reference. An applied child also gets an
+/// annotation with a hash of the rest of the object.
 #[must_use]
-pub fn stamp(parent: &Parent, child: CheckedChild) -> StampedChild {
-    let action = match child.action {
-        CheckedAction::Keep => StampedAction::Keep,
-        CheckedAction::Create(mut object) => {
-            object.set("apiVersion", &child.key.kind.api_version);
-            object.set("kind", &child.key.kind.kind);
-            object.metadata = Some(metadata(parent, &child.key, object.metadata.take()));
-            StampedAction::Create(object)
-        }
-        CheckedAction::Apply(mut object) => {
-            object.insert("apiVersion".into(), child.key.kind.api_version.clone().into());
-            object.insert("kind".into(), child.key.kind.kind.clone().into());
-            let metadata = metadata(parent, &child.key, object.remove("metadata"));
-            object.insert("metadata".into(), metadata);
-            let mut object = Value::Object(object);
-            let hash = hash(&object);
-            object["metadata"]["annotations"][ANNOTATION_HASH] = Value::String(hash);
-            StampedAction::Apply(object)
-        }
+pub fn stamp(parent: &Parent, children: Vec<CheckedChild>) -> Vec<StampedChild> {
+    // Templates and their texts by the address of the template.
+    let mut texts: HashMap<*const Template, (Arc<Template>, Arc<CopyText>)> = HashMap::new();
+    let stamp = |CheckedChild { key, action }| {
+        let action = match action {
+            CheckedAction::Keep => StampedAction::Keep,
+            CheckedAction::Create(object) => {
+                StampedAction::Create(created(parent, &key.kind, &key.name, object))
+            }
+            CheckedAction::Copy(template) => {
+                let text = |template: &Template| Arc::new(copied(parent, &key.kind, template));
+                let (_, text) = texts
+                    .entry(Arc::as_ptr(&template))
+                    .or_insert_with(|| (template.clone(), text(&template)));
+                StampedAction::Copy(text.clone())
+            }
+            CheckedAction::Apply(object) => StampedAction::Apply(applied(parent, &key, object)),
+        };
+        StampedChild { key, action }
     };
-    StampedChild {
-        key: child.key,
-        action,
-    }
+    children.into_iter().map(stamp).collect()
+}
+
+/// Returns an object to create with the fields that the host owns.
+fn created(parent: &Parent, kind: &ResourceKind, name: &str, mut object: RawObject) -> RawObject {
+    object.set("apiVersion", &kind.api_version);
+    object.set("kind", &kind.kind);
+    object.metadata = Some(metadata(parent, name, object.metadata.take()));
+    object
+}
+
+/// Returns the text of the copies of a template.
+fn copied(parent: &Parent, kind: &ResourceKind, template: &Template) -> CopyText {
+    let object = created(parent, kind, &template.stand_in, template.object.clone());
+    CopyText::of(&object, &template.stand_in)
+}
+
+/// Returns an object to apply with the fields that the host owns and its hash.
+fn applied(parent: &Parent, key: &ChildKey, mut object: Map<String, Value>) -> Value {
+    object.insert("apiVersion".into(), key.kind.api_version.clone().into());
+    object.insert("kind".into(), key.kind.kind.clone().into());
+    let metadata = metadata(parent, &key.name, object.remove("metadata"));
+    object.insert("metadata".into(), metadata);
+    let mut object = Value::Object(object);
+    let hash = hash(&object);
+    object["metadata"]["annotations"][ANNOTATION_HASH] = Value::String(hash);
+    object
 }
 
 /// Returns a child's metadata with the fields that the host owns.
-fn metadata(parent: &Parent, key: &ChildKey, given: Option<Value>) -> Value {
+fn metadata(parent: &Parent, name: &str, given: Option<Value>) -> Value {
     let mut metadata = match given {
         Some(Value::Object(metadata)) => metadata,
         _ => Map::new(),
@@ -80,7 +110,7 @@ fn metadata(parent: &Parent, key: &ChildKey, given: Option<Value>) -> Value {
     if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
         annotations.remove(ANNOTATION_HASH);
     }
-    metadata.insert("name".into(), key.name.clone().into());
+    metadata.insert("name".into(), name.into());
     metadata.insert("namespace".into(), parent.namespace.clone().into());
     metadata.insert("ownerReferences".into(), json!([owner_reference(parent)]));
     metadata.into()
@@ -140,7 +170,6 @@ fn update_hash(hasher: &mut Sha256, value: &Value) {
 mod tests {
     use super::*;
     use crate::parent::DaskKind;
-    use crate::plan::ResourceKind;
 
     fn parent() -> Parent {
         Parent {
@@ -152,12 +181,16 @@ mod tests {
         }
     }
 
-    fn child(action: CheckedAction) -> CheckedChild {
+    fn child(name: &str, action: CheckedAction) -> CheckedChild {
         let key = ChildKey {
             kind: ResourceKind::new("v1", "Service"),
-            name: "a-scheduler".into(),
+            name: name.into(),
         };
         CheckedChild { key, action }
+    }
+
+    fn stamp_one(action: CheckedAction) -> StampedChild {
+        stamp(&parent(), vec![child("a-scheduler", action)]).remove(0)
     }
 
     fn raw_object(value: Value) -> RawObject {
@@ -171,7 +204,7 @@ mod tests {
     #[test]
     fn created_children_get_a_name_and_an_owner() {
         let object = raw_object(json!({"metadata": {"labels": {"x": "y"}}, "spec": {}}));
-        let stamped = stamp(&parent(), child(CheckedAction::Create(object)));
+        let stamped = stamp_one(CheckedAction::Create(object));
         let expected = json!({
             "apiVersion": "v1", "kind": "Service", "spec": {},
             "metadata": {
@@ -186,9 +219,28 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_differs_from_its_original_in_its_name() {
+        let object =
+            |name: &str| json!({"metadata": {"name": name, "labels": {"x": "y"}}, "spec": {"host": name}});
+        let copy = || {
+            CheckedAction::Copy(Arc::new(Template {
+                object: raw_object(object("stand-in")),
+                stand_in: "stand-in".to_owned(),
+            }))
+        };
+        let children = ["b", "c"].map(|name| child(name, copy()));
+        let originals = ["b", "c"].map(|name| child(name, CheckedAction::Create(raw_object(object(name)))));
+        let objects = |children: [CheckedChild; 2]| -> Vec<_> {
+            let stamped = stamp(&parent(), children.into());
+            stamped.iter().map(StampedChild::object).collect()
+        };
+        assert_eq!(objects(children), objects(originals));
+    }
+
+    #[test]
     fn applied_children_get_a_hash_of_the_rest_of_the_object() {
         let hash_of = |object: Value| {
-            let stamped = stamp(&parent(), child(CheckedAction::Apply(map(object))));
+            let stamped = stamp_one(CheckedAction::Apply(map(object)));
             let object = stamped.object().unwrap_or_default();
             object["metadata"]["annotations"][ANNOTATION_HASH]
                 .as_str()
@@ -207,13 +259,13 @@ mod tests {
     #[test]
     fn a_hash_that_was_copied_from_the_parent_is_removed() {
         let copied = || json!({"metadata": {"annotations": {ANNOTATION_HASH: "of the parent", "x": "y"}}});
-        let created = stamp(&parent(), child(CheckedAction::Create(raw_object(copied()))));
+        let created = stamp_one(CheckedAction::Create(raw_object(copied())));
         assert_eq!(
             created.object().map(|o| o["metadata"]["annotations"].clone()),
             Some(json!({"x": "y"}))
         );
         let clean = map(json!({"metadata": {"annotations": {"x": "y"}}}));
-        let applied = |object| stamp(&parent(), child(CheckedAction::Apply(object)));
+        let applied = |object| stamp_one(CheckedAction::Apply(object));
         assert_eq!(applied(map(copied())), applied(clean));
     }
 

@@ -71,6 +71,7 @@ fn child(child: contract::DesiredChild) -> plan::DesiredChild {
         action: match child.action {
             contract::ChildAction::Keep => plan::Action::Keep,
             contract::ChildAction::Create(object) => plan::Action::Create(object),
+            contract::ChildAction::Copy(index) => plan::Action::Copy(index as usize),
             contract::ChildAction::Apply(object) => plan::Action::Apply(object),
         },
     }

@@ -226,7 +226,7 @@ impl ReviewedPlan {
 /// Checks the memory of a plan's children after parsing.
 fn within(plan: &Plan, max_bytes: Option<usize>) -> Result<(), PlanError> {
     let bytes = |child: &DesiredChild| match &child.action {
-        ChildAction::Keep => 0,
+        ChildAction::Keep | ChildAction::Copy(_) => 0,
         ChildAction::Create(object) | ChildAction::Apply(object) => tree_bytes(object),
     };
     match max_bytes {
@@ -248,7 +248,7 @@ fn writes(plan: &Plan, world: &impl World) -> bool {
     let planned: HashSet<ChildKey> = plan.children.iter().map(key).collect();
     let changes = plan.children.iter().any(|child| match child.action {
         ChildAction::Keep => false,
-        ChildAction::Create(_) => !world.has_child(&key(child)),
+        ChildAction::Create(_) | ChildAction::Copy(_) => !world.has_child(&key(child)),
         ChildAction::Apply(_) => true,
     });
     let deletes = || world.children().any(|key| !planned.contains(&key));

@@ -1,6 +1,6 @@
 //! Review of planned children by the policies, between the plan and the gate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use dask_operator_core::parent::DaskKind;
@@ -113,7 +113,7 @@ pub fn review(
                 message: format!(
                     "{} would change {}",
                     policy.title,
-                    list_names(changed.iter().map(|(_, child)| child))
+                    list_names(affected(&request.children, &changed))
                 ),
             }),
             (Mode::Monitor, Err(error)) => remarks.push(Remark {
@@ -201,10 +201,30 @@ fn changes(
     Ok(changes)
 }
 
+/// Returns the children that changes affect: the changed ones and their copies.
+fn affected<'a>(
+    children: &'a [DesiredChild],
+    changed: &[(usize, DesiredChild)],
+) -> impl Iterator<Item = &'a DesiredChild> {
+    let changed: HashSet<usize> = changed.iter().map(|(index, _)| *index).collect();
+    let is_affected = move |(index, child): &(usize, &DesiredChild)| {
+        let copies = match child.action {
+            ChildAction::Copy(original) => changed.contains(&(original as usize)),
+            _ => false,
+        };
+        copies || changed.contains(index)
+    };
+    children
+        .iter()
+        .enumerate()
+        .filter(is_affected)
+        .map(|(_, child)| child)
+}
+
 fn verb(action: &ChildAction) -> &'static str {
     match action {
         ChildAction::Keep => "keep",
-        ChildAction::Create(_) => "create",
+        ChildAction::Create(_) | ChildAction::Copy(_) => "create",
         ChildAction::Apply(_) => "apply",
     }
 }
@@ -312,6 +332,20 @@ mod tests {
         assert_eq!(reviewed.children[0], create("a", r#"{}{"of":"one"}{"of":"two"}"#));
         assert_eq!(reviewed.children[1], pod("b", ChildAction::Keep));
         assert!(reviewed.remarks.is_empty());
+    }
+
+    #[test]
+    fn changes_of_an_original_affect_its_copies() {
+        let policies = [
+            policy("one", Mode::Monitor, stamp),
+            policy("two", Mode::Protect, stamp),
+        ];
+        let children = vec![create("a", "{}"), pod("b", ChildAction::Copy(0))];
+        let reviewed =
+            review(&policies, DaskKind::Cluster, "{}", children, 0).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(reviewed.children[0], create("a", r#"{}{"of":"two"}"#));
+        assert_eq!(reviewed.children[1], pod("b", ChildAction::Copy(0)));
+        assert_eq!(reviewed.remarks[0].message, "one would change Pod a, Pod b");
     }
 
     #[test]

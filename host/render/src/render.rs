@@ -199,9 +199,9 @@ impl Renderer<'_> {
             }
             let plan = evaluated.checked;
             existing.conditions = plan.conditions;
-            for child in plan.children {
+            for child in stamp(&parent, plan.children) {
                 let key = child.key.clone();
-                let Some(mut child) = stamp(&parent, child).object() else {
+                let Some(mut child) = child.object() else {
                     continue;
                 };
                 if !existing.add(&key, &child) {

@@ -17,6 +17,7 @@ mod bindings {
 pub(crate) use bindings::dask::operator::log;
 pub(crate) use bindings::exports::dask::operator::describe::Description as RawDescription;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -65,6 +66,25 @@ impl Default for Plan {
             delete_parent: None,
             requeue_after: None,
             scheduler: None,
+        }
+    }
+}
+
+impl Plan {
+    /// Returns the JSON text of the object of a child of this plan: of a copy, the text of its original with the name of the
+    /// copy. Returns `None` for a child that is kept, and for a copy without an original.
+    #[must_use]
+    pub fn text_of<'a>(&'a self, child: &'a DesiredChild) -> Option<Cow<'a, str>> {
+        match &child.action {
+            ChildAction::Keep => None,
+            ChildAction::Create(text) | ChildAction::Apply(text) => Some(text.into()),
+            ChildAction::Copy(index) => match self.children.get(*index as usize)? {
+                DesiredChild {
+                    key,
+                    action: ChildAction::Create(text),
+                } => Some(text.replace(&key.name, &child.key.name).into()),
+                _ => None,
+            },
         }
     }
 }

@@ -76,6 +76,16 @@ impl DesiredChild {
         }
     }
 
+    /// Creates the child, unless it exists, from a copy of the object of `children[original]`, which creates a child of the
+    /// same kind. Wherever the name of that child occurs in the text of its object, the copy has its own name. Many children
+    /// that differ only in their names are planned much faster as copies.
+    pub fn copy(key: ChildKey, original: u32) -> Self {
+        Self {
+            key,
+            action: ChildAction::Copy(original),
+        }
+    }
+
     /// Applies `object` to the child by server-side apply, and creates the child if it does not exist.
     pub fn apply(key: ChildKey, object: impl Borrow<Value>) -> Self {
         Self {
@@ -297,27 +307,48 @@ impl ReviewRequest {
     }
 }
 
+/// Parses the object of a child in a list of children: of a copy, the object of its original with the name of the copy. Returns
+/// `None` for a child that is kept, and for a copy without an original.
+///
+/// # Errors
+///
+/// Returns an error if the object is not valid JSON.
+pub fn object_of(children: &[DesiredChild], child: &DesiredChild) -> Result<Option<Value>, String> {
+    let ChildAction::Copy(original) = child.action else {
+        return child.action.object_json();
+    };
+    match children.get(original as usize) {
+        Some(DesiredChild {
+            key,
+            action: ChildAction::Create(text),
+        }) => ChildAction::Create(text.replace(&key.name, &child.key.name)).object_json(),
+        _ => Ok(None),
+    }
+}
+
 impl ChildAction {
-    /// Parses the object of the action. Returns `None` for [`ChildAction::Keep`].
+    /// Parses the object of the action. Returns `None` for [`ChildAction::Keep`] and [`ChildAction::Copy`]: a change of the
+    /// object of a child also changes its copies.
     ///
     /// # Errors
     ///
     /// Returns an error if the object is not valid JSON.
     pub fn object_json(&self) -> Result<Option<Value>, String> {
         match self {
-            Self::Keep => Ok(None),
+            Self::Keep | Self::Copy(_) => Ok(None),
             Self::Create(object) | Self::Apply(object) => serde_json::from_str(object)
                 .map(Some)
                 .map_err(|error| format!("a planned child could not be read: {error}")),
         }
     }
 
-    /// Returns the same action with another object. [`ChildAction::Keep`] is returned unchanged.
+    /// Returns the same action with another object. [`ChildAction::Keep`] is returned unchanged. A copy becomes a child that is
+    /// created from the object.
     #[must_use]
     pub fn with(&self, object: &Value) -> Self {
         match self {
             Self::Keep => Self::Keep,
-            Self::Create(_) => Self::Create(json_text(object)),
+            Self::Create(_) | Self::Copy(_) => Self::Create(json_text(object)),
             Self::Apply(_) => Self::Apply(json_text(object)),
         }
     }

@@ -23,8 +23,8 @@
 use serde_json::{Value, json};
 
 use crate::contract::{
-    ChildAction, ChildKey, DesiredChild, Error, Json, Observation, ObservedKind, ObservedObject, Plan,
-    SchedulerFacts, SchedulerState, SchedulerWorker, Timestamp,
+    ChildAction, ChildKey, DesiredChild, Error, Observation, ObservedKind, ObservedObject, Plan,
+    SchedulerFacts, SchedulerState, SchedulerWorker, Timestamp, object_of,
 };
 #[cfg(not(target_arch = "wasm32"))]
 use crate::log::{self, Level};
@@ -241,10 +241,15 @@ impl Scenario {
         for child in &plan.0.children {
             let before = existing.iter().find(|object| key(object) == child.key);
             let object = match (&child.action, before) {
-                (ChildAction::Keep | ChildAction::Create(_), Some(before)) => before.clone(),
-                (ChildAction::Apply(object), before) => applied(&child.key, object, before, self.now),
-                (ChildAction::Create(object), None) => applied(&child.key, object, None, self.now),
+                (ChildAction::Keep | ChildAction::Create(_) | ChildAction::Copy(_), Some(before)) => {
+                    before.clone()
+                }
                 (ChildAction::Keep, None) => panic!("the plan keeps {:?}, which does not exist", child.key),
+                (_, before) => {
+                    let object = plan.object_of(child);
+                    let object = object.unwrap_or_else(|| panic!("{:?} copies no other child", child.key));
+                    applied(&child.key, object, before, self.now)
+                }
             };
             self.children.push(object);
         }
@@ -276,8 +281,7 @@ fn stored(condition: &crate::contract::Condition, before: &Value, now: Timestamp
     })
 }
 
-fn applied(key: &ChildKey, object: &Json, before: Option<&Value>, now: Timestamp) -> Value {
-    let mut object = yaml(object);
+fn applied(key: &ChildKey, mut object: Value, before: Option<&Value>, now: Timestamp) -> Value {
     object["apiVersion"] = json!(key.api_version);
     object["kind"] = json!(key.kind);
     object["metadata"]["name"] = json!(key.name);
@@ -362,10 +366,16 @@ impl Outcome {
 
     /// Returns the object of a planned child. Returns `None` if there is no such child, or if it is kept as it is.
     pub fn object(&self, kind: &str, name: &str) -> Option<Value> {
-        match &self.child(kind, name)?.action {
-            ChildAction::Keep => None,
-            ChildAction::Create(object) | ChildAction::Apply(object) => Some(yaml(object)),
-        }
+        self.object_of(self.child(kind, name)?)
+    }
+
+    /// Returns the object of a child of this plan. Returns `None` if the child is kept as it is.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the object is not valid JSON.
+    pub fn object_of(&self, child: &DesiredChild) -> Option<Value> {
+        object_of(&self.0.children, child).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Returns all children as `keep Pod name`, in the order of the plan.
@@ -373,7 +383,7 @@ impl Outcome {
         let line = |child: &DesiredChild| {
             let action = match child.action {
                 ChildAction::Keep => "keep",
-                ChildAction::Create(_) => "create",
+                ChildAction::Create(_) | ChildAction::Copy(_) => "create",
                 ChildAction::Apply(_) => "apply",
             };
             format!("{action} {} {}", child.key.kind, child.key.name)

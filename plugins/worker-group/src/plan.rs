@@ -25,8 +25,6 @@ use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
 pub(crate) const CLUSTER_RETRY: u64 = 30_000;
 /// Minimum milliseconds between two batches.
 const MIN_BATCH_DELAY: u64 = 1000;
-/// Maximum bytes of new workers in a plan. A group of 10,000 large pods is more than a component may return at once.
-const MAX_PLAN_BYTES: usize = 32 << 20;
 
 /// Plans a `DaskWorkerGroup`.
 ///
@@ -136,10 +134,6 @@ fn workers<'a>(
     let drain = Drain::of(observed_workers, &desired, scheduler, now);
     let removals = Removals::of(observed_workers, &desired, scheduler, drain.replaced);
     let missing = missing(observed_workers, &removals, &drain, &desired);
-    let template = (missing > 0).then(|| Template::of(group, cluster, settings, &desired));
-    let per_plan = template
-        .as_ref()
-        .map_or(0, |template| MAX_PLAN_BYTES / template.size());
     let departing: HashSet<&str> = removals.all.iter().map(|(worker, _, _)| worker.name()).collect();
     let metadata = template::changeable_metadata(group, cluster, settings);
     let staying = observed_workers
@@ -160,10 +154,11 @@ fn workers<'a>(
             .map(|worker| DesiredChild::apply(worker.observed.key.clone(), &mark)),
     );
     let allowed = MOST_WORKERS.saturating_sub(children.len());
-    let batch = Batch::of(missing.min(allowed), per_plan, observed_workers, now, settings);
-    if let Some(template) = template.filter(|_| batch.size > 0) {
+    let batch = Batch::of(missing.min(allowed), observed_workers, now, settings);
+    if batch.size > 0 {
+        let template = Template::of(group, cluster, settings, &desired);
         let names = WorkerNames::new(group.name, observation.seed, used_names(observation));
-        children.extend(names.take(batch.size).map(|name| template.worker(name)));
+        template.add_workers(&mut children, batch.size, names);
         log::debug(format!("{} workers are created", batch.size));
     }
 
@@ -320,10 +315,9 @@ struct Batch {
 }
 
 impl Batch {
-    /// Limits the number of missing workers by the settings and by the maximum size of a plan.
+    /// Limits the number of missing workers by the settings.
     fn of(
         missing: usize,
-        per_plan: usize,
         observed_workers: &ObservedWorkers<'_>,
         now: Timestamp,
         settings: &Settings,
@@ -342,8 +336,8 @@ impl Batch {
                 size: 0,
                 next: u64::try_from(due - now).ok(),
             },
-            _ if missing > limit.min(per_plan.max(1)) => Self {
-                size: limit.min(per_plan.max(1)),
+            _ if missing > limit => Self {
+                size: limit,
                 next: Some(next),
             },
             _ => Self {

@@ -53,18 +53,30 @@ impl Template {
         }
     }
 
-    /// Returns the size of a worker's object in bytes, without its name, which is short.
-    pub(crate) fn size(&self) -> usize {
-        self.pieces.iter().map(String::len).sum::<usize>().max(1)
+    /// Adds `count` new workers to `children`: one object, and copies of it.
+    pub(crate) fn add_workers(
+        &self,
+        children: &mut Vec<DesiredChild>,
+        count: usize,
+        mut names: impl Iterator<Item = String>,
+    ) {
+        let Ok(original) = u32::try_from(children.len()) else {
+            return;
+        };
+        let Some(name) = names.find(|name| self.can_be_copied(name)) else {
+            return;
+        };
+        children.push(DesiredChild {
+            action: ChildAction::Create(self.pieces.join(&name)),
+            key: self.kind.key(name),
+        });
+        let copies = names.take(count - 1);
+        children.extend(copies.map(|name| DesiredChild::copy(self.kind.key(name), original)));
     }
 
-    /// Returns a new worker with this name.
-    pub(crate) fn worker(&self, name: String) -> DesiredChild {
-        let object = self.pieces.join(&name);
-        DesiredChild {
-            key: self.kind.key(name),
-            action: ChildAction::Create(object),
-        }
+    /// Returns whether the name would occur in the object only where a name belongs, so that copies can replace it.
+    fn can_be_copied(&self, name: &str) -> bool {
+        self.pieces.join(name).split(name).eq(self.pieces.iter())
     }
 }
 

@@ -9,7 +9,7 @@ use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::testing::{START, Scenario};
 use dask_operator_runtime::contract::{
-    Answer, ChildAction, ChildKey, Error, Observation, ObservedKind, Plan, ResourceKind, Severity,
+    Answer, ChildAction, DesiredChild, Error, Observation, ObservedKind, Plan, ResourceKind, Severity,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -221,7 +221,7 @@ pub fn text(answer: &Answer<Plan>) -> Result<String, PluginFailure> {
 
 fn plan_value(plan: &Plan) -> Result<Value, PluginFailure> {
     let mut value = json!({
-        "children": plan.children.iter().map(|child| child_value(&child.key, &child.action)).collect::<Result<Vec<_>, _>>()?,
+        "children": plan.children.iter().map(|child| child_value(plan, child)).collect::<Result<Vec<_>, _>>()?,
         "status": serde_json::from_str::<Value>(&plan.status)?,
     });
     if !plan.conditions.is_empty() {
@@ -260,15 +260,14 @@ fn plan_value(plan: &Plan) -> Result<Value, PluginFailure> {
     Ok(value)
 }
 
-fn child_value(key: &ChildKey, action: &ChildAction) -> Result<Value, PluginFailure> {
-    let name = format!("{} {}", key.kind, key.name);
-    Ok(match action {
-        ChildAction::Keep => json!(format!("keep {name}")),
-        ChildAction::Create(object) => {
-            json!({format!("create {name}"): serde_json::from_str::<Value>(object)?})
-        }
-        ChildAction::Apply(object) => {
-            json!({format!("apply {name}"): serde_json::from_str::<Value>(object)?})
-        }
+fn child_value(plan: &Plan, child: &DesiredChild) -> Result<Value, PluginFailure> {
+    let name = format!("{} {}", child.key.kind, child.key.name);
+    let Some(text) = plan.text_of(child) else {
+        return Ok(json!(format!("keep {name}")));
+    };
+    let object: Value = serde_json::from_str(&text)?;
+    Ok(match child.action {
+        ChildAction::Apply(_) => json!({format!("apply {name}"): object}),
+        _ => json!({format!("create {name}"): object}),
     })
 }

@@ -57,7 +57,7 @@ fn assert_settles<I, P: Logic<I>>(mut scenario: Scenario) {
         .0
         .children
         .iter()
-        .filter(|child| matches!(child.action, ChildAction::Create(_)));
+        .filter(|child| matches!(child.action, ChildAction::Create(_) | ChildAction::Copy(_)));
     assert_eq!(created.count(), 0, "{:?}", plan.summary());
     let again = scenario.with(&plan).plan::<I, P>().expect("a plan as before");
     assert_eq!(plan.0.children, again.0.children);

@@ -8,7 +8,8 @@ mod object;
 mod refusal;
 mod rules;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -16,6 +17,7 @@ pub use refusal::{Refusal, Violation};
 pub use rules::{Limits, Rules};
 
 use crate::conditions;
+use crate::copies::Template;
 use crate::parent::{DaskKind, Parent};
 use crate::plan::{
     Action, ChildKey, DesiredChild, DesiredCondition, Event, Owner, Plan, ResourceKind, Scale,
@@ -75,6 +77,8 @@ pub enum CheckedAction {
     Keep,
     /// This object is created if the child does not exist.
     Create(RawObject),
+    /// A copy of this template is created if the child does not exist.
+    Copy(Arc<Template>),
     /// This object is applied.
     Apply(Map<String, Value>),
 }
@@ -195,28 +199,72 @@ impl Gate<'_> {
             }
         }
         drop(seen);
-        children
-            .into_iter()
-            .filter_map(|child| self.check_child(observed, child))
+        let mut templates = HashMap::new();
+        (0..children.len())
+            .filter_map(|index| self.check_child(observed, &children, index, &mut templates))
             .collect()
     }
 
-    fn check_child(&mut self, observed: &impl Observed, child: DesiredChild) -> Option<CheckedChild> {
-        let key = child.key;
-        self.check_kind(&key);
-        self.check_name(&key);
-        let action = match &child.action {
+    /// Checks the child at `index`. `templates` contains the templates so far by the indices of the children from which they
+    /// were made, or `None` for a child that can't be copied.
+    fn check_child(
+        &mut self,
+        observed: &impl Observed,
+        children: &[DesiredChild],
+        index: usize,
+        templates: &mut HashMap<usize, Option<Arc<Template>>>,
+    ) -> Option<CheckedChild> {
+        let DesiredChild { key, action } = &children[index];
+        self.check_kind(key);
+        self.check_name(key);
+        let action = match action {
             Action::Keep => {
-                if !observed.has_child(&key) {
+                if !observed.has_child(key) {
                     let message = "can't be kept: it was not in the observation; use `create` or `apply`";
-                    self.refuse(Some(&key), "", message);
+                    self.refuse(Some(key), "", message);
                 }
                 CheckedAction::Keep
             }
-            Action::Create(text) => CheckedAction::Create(self.check_created(&key, text)?),
-            Action::Apply(text) => CheckedAction::Apply(self.check_applied(&key, text)?),
+            Action::Create(text) => CheckedAction::Create(self.check_created(key, text)?),
+            Action::Copy(original) => {
+                let text = self.check_original(key, *original, &children[..index])?;
+                let template = templates
+                    .entry(*original)
+                    .or_insert_with(|| self.check_template(&children[*original].key, text));
+                CheckedAction::Copy(template.clone()?)
+            }
+            Action::Apply(text) => CheckedAction::Apply(self.check_applied(key, text)?),
         };
-        Some(CheckedChild { key, action })
+        Some(CheckedChild {
+            key: key.clone(),
+            action,
+        })
+    }
+
+    /// Returns the text of the object that a child copies. `earlier` are the children before it.
+    fn check_original<'c>(
+        &mut self,
+        key: &ChildKey,
+        original: usize,
+        earlier: &'c [DesiredChild],
+    ) -> Option<&'c str> {
+        let message = match earlier.get(original) {
+            Some(DesiredChild {
+                key: copied,
+                action: Action::Create(text),
+            }) if copied.kind == key.kind => return Some(text),
+            Some(DesiredChild {
+                key: copied,
+                action: Action::Create(_),
+            }) => format!("can't copy {copied}, which has another kind"),
+            Some(other) => format!("can't copy {}: its action is not `create`", other.key),
+            None => format!(
+                "can't copy the child at index {original}: only {} come before it",
+                earlier.len()
+            ),
+        };
+        self.refuse(Some(key), "", message);
+        None
     }
 
     fn check_kind(&mut self, key: &ChildKey) {
@@ -450,7 +498,7 @@ impl Gate<'_> {
 /// Returns the JSON of the object to create or apply, or `None` for `Keep`.
 fn object_text(action: &Action) -> Option<&str> {
     match action {
-        Action::Keep => None,
+        Action::Keep | Action::Copy(_) => None,
         Action::Create(text) | Action::Apply(text) => Some(text),
     }
 }

@@ -1,11 +1,14 @@
 //! Checks of the objects of children: size, fields and metadata.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::Gate;
+use crate::copies::{self, Template};
 use crate::json;
 use crate::names::{LABEL_CLUSTER, LABEL_WORKER_GROUP};
-use crate::parent::DaskKind;
+use crate::parent::{DaskKind, Parent};
 use crate::plan::ChildKey;
 use crate::raw_object::{Fields, RawObject};
 
@@ -18,6 +21,54 @@ impl Gate<'_> {
         let fields = self.parse_fields(key, text)?;
         let bytes = fields.metadata().map_or(0, json::tree_bytes);
         self.check_raw_object(key, fields, bytes)
+    }
+
+    /// Checks the object of a child that others copy, with a stand-in for its name. Returns the template for the copies, or
+    /// `None` if the plan is refused. Each copy is valid if its name is: the stand-in is a name, too, and is no field's name.
+    pub(super) fn check_template(&mut self, key: &ChildKey, text: &str) -> Option<Arc<Template>> {
+        if !self.refusal.violations.is_empty() {
+            return None;
+        }
+        let (bytes, max) = (copies::max_bytes(text, &key.name), self.rules.limits.object_bytes);
+        if bytes > max {
+            let message = format!(
+                "can't be copied: with a long name instead of {:?} it has {bytes} bytes of JSON; at most {max} are allowed",
+                key.name
+            );
+            self.refuse(Some(key), "", message);
+            return None;
+        }
+        let Parent {
+            name,
+            namespace,
+            cluster,
+            ..
+        } = self.parent;
+        let stand_in = copies::stand_in(&[
+            text,
+            name,
+            namespace,
+            cluster,
+            &key.kind.api_version,
+            &key.kind.kind,
+        ]);
+        let copy = ChildKey {
+            kind: key.kind.clone(),
+            name: stand_in.clone(),
+        };
+        let object = self.check_created(&copy, &text.replace(&key.name, &stand_in));
+        if object.as_ref().is_some_and(|object| object.has(&stand_in)) {
+            self.refuse(Some(&copy), "", "this name is the name of a field");
+        }
+        for violation in &mut self.refusal.violations {
+            violation.child = Some(key.to_string());
+            violation.message = format!(
+                "can't be copied, because its name occurs in other places. With the name {stand_in:?}: {}",
+                violation.message
+            );
+        }
+        let object = object.filter(|_| self.refusal.violations.is_empty())?;
+        Some(Arc::new(Template { object, stand_in }))
     }
 
     /// Checks an object to apply and returns it, or `None` if it can't be parsed. The whole object is parsed.

@@ -8,6 +8,7 @@ use crate::names::DASK_API_VERSION;
 use crate::plan::{ConditionStatus, EventType, SchedulerQuestion};
 
 mod bounds;
+mod copies;
 
 fn parent(kind: DaskKind) -> Parent {
     Parent {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use dask_operator_core::names::FIELD_MANAGER;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_core::raw_object::RawObject;
 use http::header::ACCEPT;
 use http::{HeaderValue, Request};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -88,8 +87,8 @@ impl Writer {
         self.in_flight
     }
 
-    /// Creates `object` with the name `name`. Of a Pod, the API server returns only the metadata, to which the status
-    /// of a new Pod is added: its `spec` is known, and omitting it from a thousand answers halves the work.
+    /// Creates an object with the name `name`; `text` is its JSON. Of a Pod, the API server returns only the metadata, to
+    /// which the status of a new Pod is added: its `spec` is known, and omitting it from a thousand answers halves the work.
     ///
     /// # Errors
     ///
@@ -100,16 +99,14 @@ impl Writer {
         kind: &ResourceType,
         namespace: &str,
         name: &str,
-        object: &RawObject,
+        text: String,
     ) -> Result<Object, WriteError> {
         let what = format!("create {} {name}", kind.resource.kind);
         let parameters = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
-        let body = serde_json::to_vec(object)
-            .map_err(|error| WriteError::new(what.clone(), &kube::Error::SerdeError(error)))?;
-        let mut request = Requests::new(kind.path(namespace)).create(&parameters, body);
+        let mut request = Requests::new(kind.path(namespace)).create(&parameters, text.into_bytes());
         let is_pod = Retention::of(&kind.resource) == Retention::Pod;
         if let Ok(request) = &mut request
             && is_pod

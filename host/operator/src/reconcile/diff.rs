@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use dask_operator_core::apply_cache::AppliedResponses;
+use dask_operator_core::copies::CopyText;
 use dask_operator_core::gate::CheckedPlan;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_core::raw_object::RawObject;
@@ -50,10 +51,7 @@ impl Differ {
             violations,
             reservation,
         } = planned;
-        let children: Vec<_> = std::mem::take(&mut plan.children)
-            .into_iter()
-            .map(|child| stamp(&input.parent, child))
-            .collect();
+        let children = stamp(&input.parent, std::mem::take(&mut plan.children));
         let uids = input.observed.all().map(|(_, object)| &*object.uid);
         let responses = self.responses.of(uids);
         Diff {
@@ -72,6 +70,8 @@ impl Differ {
 pub(crate) enum ChildChange {
     /// Create this object, which does not exist.
     Create(ChildKey, RawObject),
+    /// Create the copy of this object with the child's name, which does not exist.
+    Copy(ChildKey, Arc<CopyText>),
     /// Apply this object over the existing one, if there is one.
     Apply(ChildKey, Value, Option<Arc<Object>>),
     /// Delete this child, which the plan does not contain.
@@ -82,7 +82,7 @@ impl ChildChange {
     /// Returns the kind of the child.
     pub(crate) fn kind(&self) -> &ResourceKind {
         match self {
-            Self::Create(key, _) | Self::Apply(key, _, _) => &key.kind,
+            Self::Create(key, _) | Self::Copy(key, _) | Self::Apply(key, _, _) => &key.kind,
             Self::Delete(kind, _) => kind,
         }
     }
@@ -91,7 +91,7 @@ impl ChildChange {
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::Create(_, object) => object.text_bytes(),
-            Self::Apply(..) | Self::Delete(..) => 0,
+            Self::Copy(..) | Self::Apply(..) | Self::Delete(..) => 0,
         }
     }
 }
@@ -118,8 +118,9 @@ pub(crate) fn diff(
     let written = children.into_iter().filter_map(|child| {
         let existing = observed.child(&child.key);
         match (child.action, existing) {
-            (StampedAction::Keep, _) | (StampedAction::Create(_), Some(_)) => None,
+            (StampedAction::Keep, _) | (StampedAction::Create(_) | StampedAction::Copy(_), Some(_)) => None,
             (StampedAction::Create(object), None) => Some(ChildChange::Create(child.key, object)),
+            (StampedAction::Copy(text), None) => Some(ChildChange::Copy(child.key, text)),
             (StampedAction::Apply(object), None) => Some(ChildChange::Apply(child.key, object, None)),
             (StampedAction::Apply(object), Some(existing)) => {
                 let done =
@@ -175,7 +176,7 @@ mod tests {
         let observed = Observed::new(&stores, Arc::new(cluster), &parent, &[kind]);
         let changes = diff(&observed, wanted, &AppliedResponses::default());
         let text = |change: ChildChange| match change {
-            ChildChange::Create(key, _) => format!("create {key}"),
+            ChildChange::Create(key, _) | ChildChange::Copy(key, _) => format!("create {key}"),
             ChildChange::Apply(key, _, over) => format!("apply {key} over {over:?}"),
             ChildChange::Delete(kind, object) => format!("delete {} {}", kind.kind, object.name),
         };

@@ -285,31 +285,41 @@ fn creates_workers_in_batches() {
     assert_eq!((count(&last, "create"), last.0.requeue_after), (2, None));
 }
 
-/// A component may return 64 MiB, and larger plans are rejected as a whole.
 #[test]
-fn splits_a_large_group_of_large_pods() {
-    let variable = |number: usize| json!({"name": format!("VARIABLE_{number}"), "value": "x".repeat(600)});
-    let environment: Vec<Value> = (0..100).map(variable).collect();
-    let mut scenario = group(1000).change(|group| {
-        group["spec"]["worker"]["spec"] = json!({"containers": [
-            {"name": "worker", "image": "i:1", "args": ["dask", "worker"], "env": environment}]});
-    });
-    let mut created = Vec::new();
-    for all in [false, true] {
-        let plan = plan(&scenario);
-        let objects = plan.0.children.iter().filter_map(|child| match &child.action {
-            ChildAction::Create(object) => Some(object.len()),
-            _ => None,
-        });
-        assert!(objects.sum::<usize>() <= 32 << 20);
-        assert_eq!(plan.0.requeue_after, (!all).then_some(1000));
-        created.extend(with_action(&plan, "create"));
-        scenario = scenario.with(&plan);
+fn plans_many_workers_as_one_object_and_copies() {
+    let plan = plan(&group(1000));
+    let copies = plan
+        .0
+        .children
+        .iter()
+        .filter(|child| child.action == ChildAction::Copy(0));
+    assert_eq!((plan.0.children.len(), copies.count()), (1000, 999));
+    for child in [&plan.0.children[0], &plan.0.children[999]] {
+        let pod = plan.object_of(child).expect("an object");
+        let environment = pod["spec"]["containers"][0]["env"].as_array().expect("variables");
+        let name = environment
+            .iter()
+            .find(|variable| variable["name"] == "DASK_WORKER_NAME");
+        assert_eq!(name.expect("the variable")["value"], child.key.name.as_str());
     }
-    let all = created.len();
-    created.sort();
-    created.dedup();
-    assert_eq!((all, created.len()), (1000, 1000), "no name is used twice");
+}
+
+/// The names are the same for each plan of this group. So a pod spec can contain the name of the first worker.
+#[test]
+fn a_name_in_the_pod_spec_is_not_copied() {
+    let first = plan(&group(2)).0.children[0].key.name.clone();
+    let scenario = group(2).change(|group| {
+        group["spec"]["worker"]["spec"]["hostname"] = json!(first);
+    });
+    let plan = plan(&scenario);
+    assert_eq!(plan.0.children.len(), 2);
+    for child in &plan.0.children {
+        assert_ne!(child.key.name, first);
+        assert_eq!(
+            plan.object_of(child).expect("an object")["spec"]["hostname"],
+            first.as_str()
+        );
+    }
 }
 
 #[test]

@@ -283,8 +283,8 @@ impl Simulation {
                         _ => present["annotations"][metadata::ANNOTATION_RETIRING_SINCE] = mark.clone(),
                     }
                 }
-                ChildAction::Create(object) => {
-                    let mut object: Value = serde_json::from_str(object).expect("JSON");
+                ChildAction::Create(_) | ChildAction::Copy(_) => {
+                    let mut object = outcome.object_of(child).expect("an object");
                     object["apiVersion"] = json!("v1");
                     object["kind"] = json!("Pod");
                     object["metadata"]["name"] = json!(name);

@@ -41,7 +41,7 @@ impl Applier {
         let failures = || failures.lock();
         let results = stream::iter(changes).map(async |change| {
             let kind = change.kind().clone();
-            let creates = matches!(change, ChildChange::Create(..));
+            let creates = matches!(change, ChildChange::Create(..) | ChildChange::Copy(..));
             let bytes = change.text_bytes();
             if creates && failures().are_blocked(&kind) {
                 return (bytes, None);
@@ -76,7 +76,7 @@ impl Applier {
     ) -> Result<WriteOutcome, WriteError> {
         let (id, most) = match &change {
             // In one minute, each child may be created once and replaced once, and a few more may be created.
-            ChildChange::Create(child, _) => {
+            ChildChange::Create(child, _) | ChildChange::Copy(child, _) => {
                 let id = format!("{} creates {}", parent.uid, child.kind.kind);
                 (id, MAX_WRITES + 2 * planned)
             }
@@ -105,40 +105,54 @@ impl Applier {
         sent.map(|()| WriteOutcome::Done)
     }
 
+    /// Creates a child from the text of its object.
+    async fn create_child(
+        &self,
+        key: &ParentKey,
+        parent: &Parent,
+        child: &ChildKey,
+        text: String,
+    ) -> Result<(), WriteError> {
+        let kind = self.known(&child.kind);
+        let created = match self.writer.create(&kind, &key.namespace, &child.name, text).await {
+            Err(error) if error.class == ErrorClass::AlreadyExists => {
+                self.existing_child(&kind, child, parent).await?;
+                return Err(error);
+            }
+            created => created?,
+        };
+        if let Some(store) = self.stores.of(&child.kind) {
+            store.record_write(created);
+        }
+        Ok(())
+    }
+
+    /// Returns how the API server serves a kind.
+    fn known(&self, kind: &ResourceKind) -> ResourceType {
+        let kinds = self.stores.kinds();
+        kinds
+            .get(kind)
+            .cloned()
+            .unwrap_or_else(|| ResourceType::of(kind.clone()))
+    }
+
     async fn send_child(
         &self,
         key: &ParentKey,
         parent: &Parent,
         change: ChildChange,
     ) -> Result<(), WriteError> {
-        let known = |kind: &ResourceKind| {
-            let kinds = self.stores.kinds();
-            kinds
-                .get(kind)
-                .cloned()
-                .unwrap_or_else(|| ResourceType::of(kind.clone()))
-        };
         let store = |kind: &ResourceKind| self.stores.of(kind);
         match change {
             ChildChange::Create(child, object) => {
-                let kind = known(&child.kind);
-                let created = match self
-                    .writer
-                    .create(&kind, &key.namespace, &child.name, &object)
-                    .await
-                {
-                    Err(error) if error.class == ErrorClass::AlreadyExists => {
-                        self.existing_child(&kind, &child, parent).await?;
-                        return Err(error);
-                    }
-                    created => created?,
-                };
-                if let Some(store) = store(&child.kind) {
-                    store.record_write(created);
-                }
+                self.create_child(key, parent, &child, object.to_text()).await?;
+            }
+            ChildChange::Copy(child, text) => {
+                self.create_child(key, parent, &child, text.named(&child.name))
+                    .await?;
             }
             ChildChange::Apply(child, object, over) => {
-                let kind = known(&child.kind);
+                let kind = self.known(&child.kind);
                 let over = match over {
                     Some(over) => Some(over),
                     None => self.existing_child(&kind, &child, parent).await?,
@@ -171,7 +185,7 @@ impl Applier {
             ChildChange::Delete(kind, object) => {
                 // A pod that has not started can be deleted without a drain, but it may have started since.
                 let version = object.has_not_started().then_some(&*object.resource_version);
-                match self.writer.delete(&known(&kind), &object, version).await {
+                match self.writer.delete(&self.known(&kind), &object, version).await {
                     Ok(()) => {}
                     // A conflict may mean that the object was created again, or that it was changed meanwhile and still
                     // exists. If the kind is gone, the object is gone too.

@@ -1,5 +1,7 @@
 //! Memory demand of a plan. Pure.
 
+use std::collections::BTreeSet;
+
 use dask_operator_core::json::tree_bytes;
 use dask_operator_evaluator::convert;
 use dask_operator_runtime::contract::{self, ChildAction, Plan};
@@ -9,28 +11,42 @@ use serde_json::value::RawValue;
 use crate::reconcile::observe::PlanInput;
 
 impl PlanInput {
-    /// Returns the memory that a plan and its checks take, in bytes. Of an object to create, `metadata` becomes a JSON
-    /// tree. An object to apply becomes a tree as a whole, and is compared with the tree of the existing object.
+    /// Returns the memory that a plan and its checks take, in bytes. Of an object to create, `metadata` becomes a JSON tree,
+    /// and so does that of the template for its copies. An object to apply becomes a tree as a whole, and is compared with the
+    /// tree of the existing object.
     pub(crate) fn plan_bytes(&self, plan: &Plan) -> usize {
         let bytes = |child: &contract::DesiredChild| match &child.action {
-            ChildAction::Keep => 0,
+            ChildAction::Keep | ChildAction::Copy(_) => 0,
             ChildAction::Create(text) => text.len() + metadata_bytes(text),
             ChildAction::Apply(text) => {
                 let there = self.observed.child(&convert::child_key(child.key.clone()));
                 tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
             }
         };
-        plan.children.iter().map(bytes).sum::<usize>() + self.observed.scheduler_bytes()
+        let templates = originals(plan).map(bytes).sum::<usize>();
+        plan.children.iter().map(bytes).sum::<usize>() + templates + self.observed.scheduler_bytes()
     }
 }
 
 /// Returns the bytes of text of a plan's children.
 pub(crate) fn text_bytes(plan: &Plan) -> usize {
     let text = |child: &contract::DesiredChild| match &child.action {
-        ChildAction::Keep => 0,
+        ChildAction::Keep | ChildAction::Copy(_) => 0,
         ChildAction::Create(text) | ChildAction::Apply(text) => text.len(),
     };
     plan.children.iter().map(text).sum()
+}
+
+/// Returns the children of a plan that other children copy.
+fn originals(plan: &Plan) -> impl Iterator<Item = &contract::DesiredChild> {
+    let copied = plan.children.iter().filter_map(|child| match child.action {
+        ChildAction::Copy(original) => Some(original as usize),
+        ChildAction::Keep | ChildAction::Create(_) | ChildAction::Apply(_) => None,
+    });
+    let copied: BTreeSet<usize> = copied.collect();
+    copied
+        .into_iter()
+        .filter_map(|original| plan.children.get(original))
 }
 
 /// Returns the memory of the JSON tree of an object's `metadata`, in bytes.
