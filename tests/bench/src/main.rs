@@ -7,8 +7,11 @@
 
 mod admission;
 mod api;
+mod chart;
+mod machine;
 mod operator;
-mod report;
+mod process;
+mod results;
 mod workers;
 
 use anyhow::Result;

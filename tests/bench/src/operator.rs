@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
+use crate::process::Memory;
+
 /// A running operator. The process is killed when this is dropped.
 pub(crate) struct Operator {
     process: Child,
@@ -88,19 +90,7 @@ impl Operator {
 
     /// Returns the current and the peak memory of the process.
     pub(crate) fn memory(&self) -> Result<Memory> {
-        let id = self.id()?;
-        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        let field = |name: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line
-                .and_then(|rest| rest.split_whitespace().next())
-                .context("unexpected content of /proc/PID/status")?;
-            Ok(kib.parse::<u64>()? * 1024)
-        };
-        Ok(Memory {
-            resident: field("VmRSS:")?,
-            peak: field("VmHWM:")?,
-        })
+        Memory::of(self.id()?)
     }
 
     async fn metrics(&self) -> Result<String> {
@@ -163,15 +153,6 @@ impl Operator {
         let lines: Vec<_> = text.lines().rev().take(10).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
-}
-
-/// Memory of a process, in bytes.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Memory {
-    /// Current resident memory.
-    pub(crate) resident: u64,
-    /// Peak of the resident memory.
-    pub(crate) peak: u64,
 }
 
 /// Numbers of requests by verb and status code.

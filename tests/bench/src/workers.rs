@@ -3,7 +3,7 @@
 //! The cluster that `KUBECONFIG` names should have no node that the pods fit on, because the benchmark measures the operator
 //! and the API server, not containers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,15 +11,20 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::{Api, Namespace};
+use crate::chart::{Axis, Chart, Scale};
 use crate::operator::{self, Operator};
-use crate::report::{Report, Round};
+use crate::results::{Aim, Output, Table, Unit};
+
+/// Labels of the rows that are compared.
+const OPERATOR: &str = "operator, from apply until all pods exist";
+const BARE: &str = "bare client creates the pods";
 
 /// Arguments of the benchmark.
 #[derive(Args)]
 pub(crate) struct Workers {
-    /// Number of workers in the cluster.
-    #[arg(long, default_value_t = 1000)]
-    workers: usize,
+    /// Numbers of workers in the cluster, each of which is measured.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,5000")]
+    workers: Vec<usize>,
     /// Maximum number of concurrent requests, for the bare client and for the operator.
     #[arg(long, default_value_t = 32)]
     concurrency: usize,
@@ -32,10 +37,12 @@ pub(crate) struct Workers {
     /// Maximum duration of each wait in a round, in seconds.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Workers {
-    /// Runs the benchmark and prints the report.
+    /// Runs the benchmark, prints the tables and stores the chart.
     pub(crate) async fn run(self) -> Result<()> {
         let args = self;
         ensure!(
@@ -43,86 +50,118 @@ impl Workers {
             "{} does not exist: build it with `cargo build --release`, or name another with --operator",
             args.operator.display()
         );
-        let api = Api::connect(Duration::from_secs(args.timeout)).await?;
-        let manifest = cluster(args.workers);
-        let pod = operator::render_worker(&args.operator, &manifest)?;
         // Private regardless of the umask, because the operator executes the code in this folder.
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         let cache = tempfile::Builder::new().permissions(private).tempdir()?;
         operator::warm_up(&args.operator, cache.path()).await?;
 
-        let mut report = Report::new(args.workers, args.concurrency);
-        for round in 1..=args.rounds {
-            eprintln!("round {round} of {}: the bare client", args.rounds);
-            // A new client, because the operator also starts without open connections.
-            let fresh = Api::connect(Duration::from_secs(args.timeout)).await?;
-            let bare = bare_client(&fresh, &pod, &args).await?;
-            eprintln!("round {round} of {}: the operator", args.rounds);
-            report.add(Round {
-                bare,
-                ..operator_round(&api, &manifest, &args, cache.path()).await?
-            });
+        let (mut operator, mut bare) = (Vec::new(), Vec::new());
+        for &workers in &args.workers {
+            let table = args.measure(workers, cache.path()).await?;
+            args.output.table(&table)?;
+            let point = |label: &str| Some((workers as f64, table.median(label)?));
+            operator.extend(point(OPERATOR));
+            bare.extend(point(BARE));
         }
-        report.print();
-        Ok(())
+        args.output.chart(
+            "workers",
+            &Chart {
+                title: "Time until all worker pods of a new cluster exist".to_owned(),
+                x: Axis::new("workers", Scale::Logarithmic),
+                y: Axis::new("seconds", Scale::Logarithmic),
+                lines: vec![
+                    ("operator".to_owned(), operator),
+                    ("bare client".to_owned(), bare),
+                ],
+            },
+        )
     }
-}
 
-/// Returns the time in which a bare client creates `args.workers` copies of `pod`.
-async fn bare_client(api: &Api, pod: &Value, args: &Workers) -> Result<Duration> {
-    let namespace = Namespace::create(api, "bench-bare").await?;
-    let start = Instant::now();
-    namespace.create_pods(pod, args.workers, args.concurrency).await?;
-    let duration = start.elapsed();
-    namespace.delete().await?;
-    Ok(duration)
-}
+    /// Measures all rounds with a number of workers.
+    async fn measure(&self, workers: usize, cache: &Path) -> Result<Table> {
+        let mut table = Table::new(
+            format!("workers-{workers}"),
+            format!("{workers} workers, {} requests in flight", self.concurrency),
+        );
+        let manifest = cluster(workers);
+        let pod = operator::render_worker(&self.operator, &manifest)?;
+        for round in 1..=self.rounds {
+            eprintln!("{workers} workers, round {round} of {}", self.rounds);
+            // A new client, because the operator also starts without open connections.
+            let fresh = Api::connect(Duration::from_secs(self.timeout)).await?;
+            let bare = self.bare_client(&fresh, &pod, workers).await?.as_secs_f64();
+            table.add(BARE, Unit::Seconds, bare);
+            let operator = self.operator_round(&manifest, workers, cache, &mut table).await?;
+            let aim = Aim::AtMost(1.1);
+            table.add_with_aim("operator ÷ bare client", Unit::Ratio, operator / bare, aim);
+        }
+        Ok(table)
+    }
 
-/// Measures the operator with one cluster: from the creation of the cluster until all pods exist, then a restart that should
-/// find nothing to do.
-async fn operator_round(
-    api: &Api,
-    manifest: &Value,
-    args: &Workers,
-    cache: &std::path::Path,
-) -> Result<Round> {
-    let namespace = Namespace::create(api, "bench-operator").await?;
-    let operator = Operator::start(&args.operator, cache, args.concurrency).await?;
-    let ready = operator.ready_after();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let idle_memory = operator.memory()?.resident;
+    /// Returns the time in which a bare client creates `workers` copies of `pod`.
+    async fn bare_client(&self, api: &Api, pod: &Value, workers: usize) -> Result<Duration> {
+        let namespace = Namespace::create(api, "bench-bare").await?;
+        let start = Instant::now();
+        namespace.create_pods(pod, workers, self.concurrency).await?;
+        let duration = start.elapsed();
+        namespace.delete().await?;
+        Ok(duration)
+    }
 
-    let before = operator.requests().await?;
-    let start = Instant::now();
-    namespace.create_cluster(manifest).await?;
-    let pods = args.workers + 1; // the scheduler's
-    namespace.wait_for_pods(pods).await?;
-    let operator_time = start.elapsed();
-    operator.wait_until_quiet().await?;
-    let requests = operator.requests().await?.since(&before);
-    let memory = operator.memory()?;
-    let plans = operator.plan_seconds().await?;
-    ensure!(
-        namespace.count_pods().await? == pods,
-        "the operator created more pods than requested"
-    );
-    operator.stop().await?;
+    /// Measures the operator with one cluster: from the creation of the cluster until all pods exist, then a restart that should
+    /// find nothing to do. Returns the first in seconds.
+    async fn operator_round(
+        &self,
+        manifest: &Value,
+        workers: usize,
+        cache: &Path,
+        table: &mut Table,
+    ) -> Result<f64> {
+        let api = Api::connect(Duration::from_secs(self.timeout)).await?;
+        let namespace = Namespace::create(&api, "bench-operator").await?;
+        let operator = Operator::start(&self.operator, cache, self.concurrency).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let idle = operator.memory()?.resident;
 
-    let again = Operator::start(&args.operator, cache, args.concurrency).await?;
-    again.wait_until_quiet().await?;
-    let resync_writes = again.requests().await?.writes();
-    again.stop().await.context("stopping the restarted operator")?;
-    namespace.delete().await?;
-    Ok(Round {
-        bare: Duration::ZERO,
-        operator: operator_time,
-        ready,
-        requests,
-        idle_memory,
-        memory,
-        plans,
-        resync_writes,
-    })
+        let before = operator.requests().await?;
+        let start = Instant::now();
+        namespace.create_cluster(manifest).await?;
+        let pods = workers + 1; // the scheduler's
+        namespace.wait_for_pods(pods).await?;
+        let duration = start.elapsed().as_secs_f64();
+        operator.wait_until_quiet().await?;
+        let requests = operator.requests().await?.since(&before);
+        let memory = operator.memory()?;
+        let (calls, seconds) = operator.plan_seconds().await?;
+        ensure!(
+            namespace.count_pods().await? == pods,
+            "the operator created more pods than requested"
+        );
+        let ready = operator.ready_after().as_secs_f64();
+        operator.stop().await?;
+
+        let again = Operator::start(&self.operator, cache, self.concurrency).await?;
+        again.wait_until_quiet().await?;
+        let resync = again.requests().await?.writes();
+        again.stop().await.context("stopping the restarted operator")?;
+        namespace.delete().await?;
+
+        table.add(OPERATOR, Unit::Seconds, duration);
+        table.add("process start to ready", Unit::Seconds, ready);
+        table.add_with_aim("memory, idle", Unit::Bytes, idle as f64, Aim::AtMost(30e6));
+        table.add("memory afterwards", Unit::Bytes, memory.resident as f64);
+        table.add("memory, peak", Unit::Bytes, memory.peak as f64);
+        table.add("plan calls", Unit::Count, calls);
+        table.add("one plan call, on average", Unit::Seconds, seconds / calls);
+        table.add("writing requests", Unit::Count, requests.writes() as f64);
+        table.add_with_aim(
+            "writing requests of a resync",
+            Unit::Count,
+            resync as f64,
+            Aim::AtMost(0.0),
+        );
+        Ok(duration)
+    }
 }
 
 /// Returns the cluster of Dask's documentation with the given number of workers.

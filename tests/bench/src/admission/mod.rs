@@ -8,8 +8,6 @@ mod bare;
 mod body;
 mod certificate;
 mod load;
-mod process;
-mod report;
 mod servers;
 
 use std::fs;
@@ -24,8 +22,10 @@ pub(crate) use bare::{Bare, THREADS};
 
 use body::{Review, Step};
 use load::{Load, Target};
-use report::{Figures, Rows};
 use servers::Server;
+
+use crate::process;
+use crate::results::{Output, Table, Unit};
 
 /// Duration of the load before a measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -61,11 +61,12 @@ pub(crate) struct Admission {
     /// `plugins/examples/required-limits` does.
     #[arg(long)]
     opa: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Admission {
     /// Runs the benchmark and prints the results.
-    #[expect(clippy::print_stdout, reason = "the report is the output of the program")]
     pub(crate) async fn run(self) -> Result<()> {
         ensure!(
             self.operator.exists(),
@@ -89,14 +90,16 @@ impl Admission {
             servers.push(Server::opa(program, &tls, folder).await?);
         }
 
-        println!(
-            "admission: {:.0} requests a second of {} and {} bytes, {} connections, medians of {} rounds of {} s",
-            self.rate,
-            reviews[0].1.len(),
-            reviews[1].1.len(),
-            self.connections,
-            self.rounds,
-            self.seconds
+        let mut table = Table::new(
+            "admission",
+            format!(
+                "admission: {:.0} requests a second of {} and {} bytes, {} connections, for {} s",
+                self.rate,
+                reviews[0].1.len(),
+                reviews[1].1.len(),
+                self.connections,
+                self.seconds
+            ),
         );
         // OPA only validates.
         let (both, all) = (&servers[..2], &servers[..]);
@@ -108,15 +111,13 @@ impl Admission {
             ("validate, without (only replicas change)", &scaling, both),
             ("mutate and validate in turn", &reviews[..], both),
         ] {
-            let mut rows = Rows::new(title, servers.iter().map(|server| server.name));
             for _ in 0..self.rounds {
-                for (index, server) in servers.iter().enumerate() {
-                    rows.add(index, self.measure(server, steps).await?);
+                for server in servers {
+                    self.measure(server, title, steps, &mut table).await?;
                 }
             }
-            rows.print();
         }
-        Ok(())
+        self.output.table(&table)
     }
 
     /// Returns the review of each step for a new object, and the review of its scaling. Writes the operator's answers about the
@@ -141,7 +142,14 @@ impl Admission {
         Ok((reviews, scaling))
     }
 
-    async fn measure(&self, server: &Server, steps: &[(Step, Review)]) -> Result<Figures> {
+    /// Adds one measurement of a server to the table.
+    async fn measure(
+        &self,
+        server: &Server,
+        title: &str,
+        steps: &[(Step, Review)],
+        table: &mut Table,
+    ) -> Result<()> {
         let load = Load {
             rate: self.rate,
             duration: WARM_UP,
@@ -153,12 +161,17 @@ impl Admission {
         let measured = load::run(&server.target, steps, Load { duration, ..load }).await?;
         let used = process::processor_time(server.id)?.saturating_sub(before);
         ensure!(measured.count() > 0, "no request in {} s", self.seconds);
-        Ok(Figures {
-            rate: measured.rate(),
-            median: measured.quantile(0.5),
-            p99: measured.quantile(0.99),
-            longest: measured.quantile(1.0),
-            processor: used.div_f64(measured.count() as f64),
-        })
+        let mut add =
+            |what: &str, unit, value| table.add(&format!("{title}: {}, {what}", server.name), unit, value);
+        add("answers", Unit::PerSecond, measured.rate());
+        add("median", Unit::Seconds, measured.quantile(0.5).as_secs_f64());
+        add("p99", Unit::Seconds, measured.quantile(0.99).as_secs_f64());
+        add("longest", Unit::Seconds, measured.quantile(1.0).as_secs_f64());
+        add(
+            "processor time of one",
+            Unit::Seconds,
+            used.as_secs_f64() / measured.count() as f64,
+        );
+        Ok(())
     }
 }
