@@ -14,6 +14,8 @@ NAME = "kwok"
 LABEL = "kwok"
 ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 HEALTH_PORT = 10247
+#: Annotation of a pod whose containers end with success that long after they started, for example ``1s``.
+DURATION = "fake-node/succeed-after"
 #: Capacity of a fake node, large enough for any test.
 CAPACITY = {"cpu": "100k", "memory": "1Pi", "ephemeral-storage": "1Pi", "pods": "100k"}
 
@@ -36,17 +38,22 @@ def component(cluster):
 
 
 def stages():
-    """Yield kwok's stages: nodes become ready, pods run and are ready, pods with a deletion timestamp are removed, each immediately."""
+    """Yield kwok's stages: nodes become ready, pods run and are ready, pods with a deletion timestamp are removed, each immediately.
+    Pods with the annotation :data:`DURATION` succeed after that duration."""
     new_node = [{"key": '.status.conditions.[] | select( .type == "Ready" ) | .status', "operator": "NotIn", "values": ["True"]}]
     yield _stage("node-ready", "Node", new_node, {"statusTemplate": NODE_STATUS})
     alive, deleted = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}, {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
     yield _stage("pod-ready", "Pod", [alive, {"key": ".status.podIP", "operator": "DoesNotExist"}], {"statusTemplate": POD_STATUS})
+    duration = f'.metadata.annotations["{DURATION}"]'
+    running = {"key": ".status.phase", "operator": "In", "values": ["Running"]}
+    yield _stage("pod-succeeded", "Pod", [alive, running, {"key": duration, "operator": "Exists"}], {"statusTemplate": POD_SUCCEEDED},
+                 delay={"durationFrom": {"expressionFrom": duration}})
     yield _stage("pod-gone", "Pod", [deleted], {"finalizers": {"empty": True}, "delete": True})
 
 
-def _stage(name, kind, matches, following):
-    return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name},
-            "spec": {"resourceRef": {"apiGroup": "v1", "kind": kind}, "selector": {"matchExpressions": matches}, "next": following}}
+def _stage(name, kind, matches, following, **more):
+    spec = {"resourceRef": {"apiGroup": "v1", "kind": kind}, "selector": {"matchExpressions": matches}, "next": following, **more}
+    return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}
 
 
 #: Status templates in kwok's format: Go templates with kwok's functions.
@@ -73,6 +80,19 @@ containerStatuses:
 {{ range .spec.containers }}
 - {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: "", ready: true, started: true, restartCount: 0,
    state: {running: {startedAt: {{ $now | Quote }}}}}
+{{ end }}
+"""
+POD_SUCCEEDED = """
+{{ $now := Now }}
+phase: Succeeded
+conditions:
+- {type: Initialized, status: "True", reason: PodCompleted, lastTransitionTime: {{ $now | Quote }}}
+- {type: ContainersReady, status: "False", reason: PodCompleted, lastTransitionTime: {{ $now | Quote }}}
+- {type: Ready, status: "False", reason: PodCompleted, lastTransitionTime: {{ $now | Quote }}}
+containerStatuses:
+{{ range .spec.containers }}
+- {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: "", ready: false, started: false, restartCount: 0,
+   state: {terminated: {exitCode: 0, reason: Completed, startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}}}}
 {{ end }}
 """
 
