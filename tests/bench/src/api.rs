@@ -1,15 +1,18 @@
-//! Client of the API server for the benchmark: creates namespaces and thousands of pods, and counts pods.
+//! Client of the API server for the benchmark: creates namespaces and thousands of objects, and counts them.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
+};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-/// A connection to the API server.
+/// A connection to the API server. Clones share it.
+#[derive(Clone)]
 pub(crate) struct Api {
     client: Client,
     timeout: Duration,
@@ -28,17 +31,98 @@ impl Api {
             .context("the API server that KUBECONFIG names does not answer")?;
         Ok(Self { client, timeout })
     }
+
+    /// Calls `done` until it returns true, with a pause of 20 ms, or of ten times the duration of the call if that is longer, so
+    /// that the wait takes little time from what is measured. `what` names the awaited state in the error.
+    pub(crate) async fn until(&self, what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let call = Instant::now();
+            if done().await? {
+                return Ok(());
+            }
+            if start.elapsed() > self.timeout {
+                bail!("waited {} s for {what}", self.timeout.as_secs());
+            }
+            tokio::time::sleep((10 * call.elapsed()).max(Duration::from_millis(20))).await;
+        }
+    }
+}
+
+/// Kinds of the objects that benchmarks create, read and count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// A `DaskJob`.
+    Job,
+    /// A `DaskCluster`.
+    Cluster,
+    /// A `DaskWorkerGroup`.
+    WorkerGroup,
+    /// A Service.
+    Service,
+    /// A pod.
+    Pod,
+}
+
+impl Kind {
+    /// All kinds. Owners come before the objects that they own.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Job,
+        Self::Cluster,
+        Self::WorkerGroup,
+        Self::Service,
+        Self::Pod,
+    ];
+
+    /// Returns the name of the kind.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Job => "DaskJob",
+            Self::Cluster => "DaskCluster",
+            Self::WorkerGroup => "DaskWorkerGroup",
+            Self::Service => "Service",
+            Self::Pod => "Pod",
+        }
+    }
+
+    /// Returns the name of the kind in URLs.
+    pub(crate) fn plural(self) -> String {
+        format!("{}s", self.name().to_lowercase())
+    }
+
+    /// Returns the kind of an object in JSON.
+    pub(crate) fn of(object: &Value) -> Result<Self> {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let found = Self::ALL.into_iter().find(|known| known.name() == kind);
+        found.with_context(|| format!("unexpected kind {kind:?}"))
+    }
+
+    fn resource(self) -> ApiResource {
+        let (group, api_version) = match self {
+            Self::Service | Self::Pod => ("", "v1"),
+            Self::Job | Self::Cluster | Self::WorkerGroup => {
+                ("kubernetes.dask.org", "kubernetes.dask.org/v1")
+            }
+        };
+        ApiResource {
+            group: group.into(),
+            version: "v1".into(),
+            api_version: api_version.into(),
+            kind: self.name().into(),
+            plural: self.plural(),
+        }
+    }
 }
 
 /// A namespace that the benchmark created.
-pub(crate) struct Namespace<'a> {
-    api: &'a Api,
+pub(crate) struct Namespace {
+    api: Api,
     name: String,
 }
 
-impl<'a> Namespace<'a> {
+impl Namespace {
     /// Creates a namespace whose name starts with `prefix`.
-    pub(crate) async fn create(api: &'a Api, prefix: &str) -> Result<Self> {
+    pub(crate) async fn create(api: &Api, prefix: &str) -> Result<Self> {
         let object = serde_json::from_value(json!({"metadata": {"generateName": format!("{prefix}-")}}))?;
         let created: NamespaceObject = kube::Api::all(api.client.clone())
             .create(&PostParams::default(), &object)
@@ -47,10 +131,11 @@ impl<'a> Namespace<'a> {
             .metadata
             .name
             .context("the API server returned a namespace without a name")?;
+        let api = api.clone();
         let namespace = Self { api, name };
         // The API server refuses pods until the service account exists.
         let accounts: kube::Api<k8s_openapi::api::core::v1::ServiceAccount> =
-            kube::Api::namespaced(api.client.clone(), &namespace.name);
+            kube::Api::namespaced(namespace.api.client.clone(), &namespace.name);
         namespace
             .until("its service account", async || {
                 Ok(accounts.get_opt("default").await?.is_some())
@@ -59,8 +144,23 @@ impl<'a> Namespace<'a> {
         Ok(namespace)
     }
 
+    /// Creates `count` namespaces whose names start with `prefix`.
+    pub(crate) async fn create_many(api: &Api, prefix: &str, count: usize) -> Result<Vec<Self>> {
+        let new = stream::iter(0..count).map(async |_| Self::create(api, prefix).await);
+        new.buffer_unordered(16).try_collect().await
+    }
+
+    /// Returns the name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn pods(&self) -> kube::Api<Pod> {
         kube::Api::namespaced(self.api.client.clone(), &self.name)
+    }
+
+    fn objects(&self, kind: Kind) -> kube::Api<DynamicObject> {
+        kube::Api::namespaced_with(self.api.client.clone(), &self.name, &kind.resource())
     }
 
     /// Creates `count` copies of `pod`, at most `concurrency` requests at a time.
@@ -80,38 +180,101 @@ impl<'a> Namespace<'a> {
             .await
     }
 
-    /// Creates a `DaskCluster`.
-    pub(crate) async fn create_cluster(&self, manifest: &Value) -> Result<()> {
-        let kind = ApiResource {
-            group: "kubernetes.dask.org".into(),
-            version: "v1".into(),
-            api_version: "kubernetes.dask.org/v1".into(),
-            kind: "DaskCluster".into(),
-            plural: "daskclusters".into(),
-        };
-        let clusters: kube::Api<DynamicObject> =
-            kube::Api::namespaced_with(self.api.client.clone(), &self.name, &kind);
-        let object = serde_json::from_value(manifest.clone())?;
-        clusters
+    /// Creates an object, and returns its UID.
+    pub(crate) async fn create_object(&self, object: Value) -> Result<String> {
+        let kind = Kind::of(&object)?;
+        let object = serde_json::from_value(object)?;
+        let created = self
+            .objects(kind)
             .create(&PostParams::default(), &object)
             .await
-            .context("creating the DaskCluster")?;
+            .with_context(|| format!("creating the {}", kind.name()))?;
+        created
+            .metadata
+            .uid
+            .context("the API server returned an object without a UID")
+    }
+
+    /// Changes an object by a merge patch.
+    pub(crate) async fn patch(&self, kind: Kind, name: &str, patch: &Value) -> Result<()> {
+        self.objects(kind)
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .with_context(|| format!("changing {} {name}", kind.name()))?;
         Ok(())
     }
 
-    /// Returns the number of pods. Lists one pod and reads the number of the remaining ones, which costs the API server very
-    /// little.
-    pub(crate) async fn count_pods(&self) -> Result<usize> {
-        let page = self.pods().list_metadata(&ListParams::default().limit(1)).await?;
+    /// Applies the status of an object, as the operator does.
+    pub(crate) async fn apply_status(&self, kind: Kind, name: &str, status: &Value) -> Result<()> {
+        let resource = kind.resource();
+        let object = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": name},
+            "status": status,
+        });
+        let parameters = PatchParams::apply("dask-operator-bench").force();
+        self.objects(kind)
+            .patch_status(name, &parameters, &Patch::Apply(&object))
+            .await
+            .with_context(|| format!("applying the status of {} {name}", kind.name()))?;
+        Ok(())
+    }
+
+    /// Deletes an object, and leaves the objects that it owns to the garbage collection.
+    pub(crate) async fn delete_object(&self, kind: Kind, name: &str) -> Result<()> {
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        self.objects(kind)
+            .delete(name, &parameters)
+            .await
+            .with_context(|| format!("deleting {} {name}", kind.name()))?;
+        Ok(())
+    }
+
+    /// Returns all objects of a kind, in the state of the API server's cache.
+    pub(crate) async fn list(&self, kind: Kind) -> Result<Vec<Value>> {
+        let cached = ListParams::default().match_any();
+        let list = self.objects(kind).list(&cached).await?;
+        let json = |object| Ok(serde_json::to_value(object)?);
+        list.items.into_iter().map(json).collect()
+    }
+
+    /// Returns the number of objects of a kind. Lists one object and reads the number of the remaining ones, which costs the
+    /// API server very little.
+    pub(crate) async fn count(&self, kind: Kind) -> Result<usize> {
+        let one = ListParams::default().limit(1);
+        let page = self.objects(kind).list_metadata(&one).await?;
         let others = page.metadata.remaining_item_count.unwrap_or(0);
         Ok(page.items.len() + usize::try_from(others)?)
     }
 
-    /// Waits until there are `count` pods. Counts rarely while many are missing, because the API server creates no pods while
-    /// it counts thousands.
+    /// Returns whether no pod with these labels is in another phase.
+    pub(crate) async fn are_all_pods(&self, labels: &str, phase: &str) -> Result<bool> {
+        let others = ListParams::default()
+            .labels(labels)
+            .fields(&format!("status.phase!={phase}"))
+            .match_any();
+        Ok(self.pods().list_metadata(&others).await?.items.is_empty())
+    }
+
+    /// Returns the number of pods.
+    pub(crate) async fn count_pods(&self) -> Result<usize> {
+        self.count(Kind::Pod).await
+    }
+
+    /// Waits until there are `count` pods.
     pub(crate) async fn wait_for_pods(&self, count: usize) -> Result<()> {
-        self.until(&format!("{count} pods"), async || {
-            let missing = count.saturating_sub(self.count_pods().await?);
+        self.wait_for(Kind::Pod, count).await
+    }
+
+    /// Waits until there are `count` objects of a kind. Counts rarely while many are missing, because the API server creates no
+    /// objects while it counts thousands.
+    pub(crate) async fn wait_for(&self, kind: Kind, count: usize) -> Result<()> {
+        self.until(&format!("{count} {}", kind.plural()), async || {
+            let missing = count.abs_diff(self.count(kind).await?);
             if missing > count / 10 {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
@@ -120,15 +283,26 @@ impl<'a> Namespace<'a> {
         .await
     }
 
-    /// Deletes the namespace with all its objects and waits until it no longer exists.
-    pub(crate) async fn delete(self) -> Result<()> {
+    /// Deletes all objects of the kinds in [`Kind`], and waits until they no longer exist.
+    pub(crate) async fn clear(&self) -> Result<()> {
         let now = DeleteParams {
             grace_period_seconds: Some(0),
             ..DeleteParams::default()
         };
-        self.pods()
-            .delete_collection(&now, &ListParams::default())
-            .await?;
+        let all = ListParams::default();
+        // Owned objects first, which spares the garbage collection most of its work.
+        for kind in Kind::ALL.into_iter().rev() {
+            self.objects(kind).delete_collection(&now, &all).await?;
+        }
+        for kind in Kind::ALL {
+            self.wait_for(kind, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the namespace with all its objects and waits until it no longer exists.
+    pub(crate) async fn delete(self) -> Result<()> {
+        self.clear().await?;
         let all: kube::Api<NamespaceObject> = kube::Api::all(self.api.client.clone());
         all.delete(&self.name, &DeleteParams::default()).await?;
         self.until("the deletion of the namespace", async || {
@@ -137,19 +311,15 @@ impl<'a> Namespace<'a> {
         .await
     }
 
-    /// Calls `done` every 20 ms until it returns true. `what` names the awaited state in the error.
-    async fn until(&self, what: &str, done: impl AsyncFn() -> Result<bool>) -> Result<()> {
-        let start = Instant::now();
-        while !done().await? {
-            if start.elapsed() > self.api.timeout {
-                bail!(
-                    "waited {} s for {what} in namespace {}",
-                    self.api.timeout.as_secs(),
-                    self.name
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    /// Deletes many namespaces as [`Self::delete`] does.
+    pub(crate) async fn delete_many(namespaces: Vec<Self>) -> Result<()> {
+        futures::future::try_join_all(namespaces.into_iter().map(Self::delete)).await?;
         Ok(())
+    }
+
+    /// Calls `done` until it returns true, as [`Api::until`] does.
+    pub(crate) async fn until(&self, what: &str, done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+        let what = format!("{what} in namespace {}", self.name);
+        self.api.until(&what, done).await
     }
 }

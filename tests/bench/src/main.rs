@@ -2,15 +2,21 @@
 //!
 //! * [`workers`]: the time to create workers, compared with a bare client that creates the same pods.
 //! * [`admission`]: the latency of the webhook, compared with a server with the same libraries that decides nothing.
+//! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
 //!
 //! The operator and the baseline are measured alternately, so that a machine that becomes slower affects both.
 
 mod admission;
 mod api;
+mod bare_client;
 mod chart;
+mod fleet;
 mod machine;
+mod manifests;
+mod namespaces;
 mod operator;
 mod process;
+mod relay;
 mod results;
 mod workers;
 
@@ -19,6 +25,7 @@ use clap::{Parser, Subcommand};
 
 /// Measures the operator and compares it with a baseline.
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -30,6 +37,8 @@ enum Command {
     Workers(workers::Workers),
     /// Measures the latency of the webhook at a fixed rate, compared with a server that sends fixed answers.
     Admission(admission::Admission),
+    /// Measures the time to create many small clusters, compared with a bare client that creates the same objects.
+    Fleet(fleet::Fleet),
     /// Runs the server with fixed answers.
     #[command(hide = true)]
     Bare(admission::Bare),
@@ -43,6 +52,7 @@ fn main() -> Result<()> {
     };
     match Args::parse().command {
         Command::Workers(workers) => multi_threaded(usize::MAX)?.block_on(workers.run()),
+        Command::Fleet(fleet) => multi_threaded(usize::MAX)?.block_on(fleet.run()),
         // One thread, so that the load takes no more than one core from the measured server.
         Command::Admission(admission) => tokio::runtime::Builder::new_current_thread()
             .enable_all()

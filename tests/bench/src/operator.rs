@@ -12,12 +12,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-use crate::process::Memory;
+use crate::process::{Memory, processor_time};
+
+/// Maximum time until the operator no longer writes, although nothing changes.
+const QUIET_LIMIT: Duration = Duration::from_secs(300);
 
 /// A running operator. The process is killed when this is dropped.
 pub(crate) struct Operator {
     process: Child,
     address: String,
+    started: Instant,
     ready_after: Duration,
     log: tempfile::NamedTempFile,
 }
@@ -26,24 +30,29 @@ impl Operator {
     /// Starts the operator and waits until it reports that it is ready.
     pub(crate) async fn start(binary: &Path, cache: &Path, concurrency: usize) -> Result<Self> {
         let concurrency = concurrency.to_string();
-        let mut operator = Self::spawn(binary, cache, &["--writes-in-flight", &concurrency]).await?;
-        let start = Instant::now();
-        operator
-            .until("ready", async |operator| operator.is_ready().await)
-            .await?;
-        operator.ready_after = start.elapsed();
+        let arguments = ["--writes-in-flight", &concurrency];
+        let mut operator = Self::spawn(binary, cache, &arguments, None).await?;
+        operator.wait_until_ready().await?;
         Ok(operator)
     }
 
-    /// Starts the operator with additional arguments, without waiting until it is ready.
-    pub(crate) async fn spawn(binary: &Path, cache: &Path, arguments: &[&str]) -> Result<Self> {
+    /// Starts the operator with additional arguments, without waiting until it is ready. Without a `kubeconfig`, it uses that
+    /// of the benchmark.
+    pub(crate) async fn spawn(
+        binary: &Path,
+        cache: &Path,
+        arguments: &[&str],
+        kubeconfig: Option<&Path>,
+    ) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
         let log = tempfile::NamedTempFile::new()?;
+        let started = Instant::now();
         let process = Command::new(binary)
             .args(["run", "--bind", &address])
             .args(arguments)
             .arg("--cache-dir")
             .arg(cache)
+            .envs(kubeconfig.map(|file| ("KUBECONFIG", file)))
             .stdout(log.reopen()?)
             .stderr(log.reopen()?)
             .stdin(Stdio::null())
@@ -53,9 +62,18 @@ impl Operator {
         Ok(Self {
             process,
             address,
+            started,
             ready_after: Duration::ZERO,
             log,
         })
+    }
+
+    /// Waits until the operator reports that it is ready.
+    pub(crate) async fn wait_until_ready(&mut self) -> Result<()> {
+        self.until("ready", async |operator| operator.is_ready().await)
+            .await?;
+        self.ready_after = self.started.elapsed();
+        Ok(())
     }
 
     /// Returns whether the operator reports that it is ready.
@@ -67,9 +85,7 @@ impl Operator {
     pub(crate) async fn until(&mut self, what: &str, done: impl AsyncFn(&Self) -> bool) -> Result<()> {
         let start = Instant::now();
         while !done(self).await {
-            if let Some(status) = self.process.try_wait()? {
-                bail!("the operator ended with {status}:\n{}", self.last_lines());
-            }
+            self.ensure_running()?;
             if start.elapsed() > Duration::from_secs(60) {
                 bail!("the operator was not {what} after 60 s:\n{}", self.last_lines());
             }
@@ -78,7 +94,15 @@ impl Operator {
         Ok(())
     }
 
-    /// Returns the time from the start of the process until it was ready. Zero if [`Self::spawn`] started it.
+    /// Returns an error with the end of the log if the process has ended.
+    pub(crate) fn ensure_running(&mut self) -> Result<()> {
+        match self.process.try_wait()? {
+            Some(status) => bail!("the operator ended with {status}:\n{}", self.last_lines()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the time from the start of the process until it was ready. Zero if nothing has waited for that.
     pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
     }
@@ -93,19 +117,23 @@ impl Operator {
         Memory::of(self.id()?)
     }
 
+    /// Returns the processor time of the process.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        processor_time(self.id()?)
+    }
+
     async fn metrics(&self) -> Result<String> {
         get(&self.address, "/metrics").await
     }
 
     /// Returns the requests to the API server since the operator started.
     pub(crate) async fn requests(&self) -> Result<Requests> {
-        let mut by_verb = BTreeMap::new();
-        for (labels, value) in samples(&self.metrics().await?, "dask_operator_api_requests_total") {
-            *by_verb
-                .entry(format!("{} {}", label(&labels, "verb"), label(&labels, "code")))
-                .or_default() += value;
-        }
-        Ok(Requests(by_verb))
+        Ok(Requests::of(&self.metrics().await?))
+    }
+
+    /// Returns the value of a metric without labels. `None` if it is missing.
+    pub(crate) async fn gauge(&self, name: &str) -> Result<Option<f64>> {
+        Ok(gauge(&self.metrics().await?, name))
     }
 
     /// Returns the number of plan calls and their total duration in seconds.
@@ -130,8 +158,9 @@ impl Operator {
         let (mut last, mut since) = (self.requests().await?, Instant::now());
         while since.elapsed() < Duration::from_secs(3) {
             ensure!(
-                start.elapsed() < Duration::from_secs(120),
-                "the operator did not stop writing within 120 s"
+                start.elapsed() < QUIET_LIMIT,
+                "the operator did not stop writing within {} s",
+                QUIET_LIMIT.as_secs()
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
             let now = self.requests().await?;
@@ -148,25 +177,48 @@ impl Operator {
         Ok(())
     }
 
-    fn last_lines(&self) -> String {
+    /// Returns the end of the log.
+    pub(crate) fn last_lines(&self) -> String {
         let text = fs::read_to_string(self.log.path()).unwrap_or_default();
         let lines: Vec<_> = text.lines().rev().take(10).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 }
 
-/// Numbers of requests by verb and status code.
-#[derive(Clone, Default)]
-pub(crate) struct Requests(BTreeMap<String, f64>);
+/// Numbers of requests by verb, resource and status code.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Requests(BTreeMap<[String; 3], f64>);
 
 impl Requests {
+    /// Returns the requests in the operator's metrics.
+    fn of(metrics: &str) -> Self {
+        let mut requests = Self::default();
+        for (labels, value) in samples(metrics, "dask_operator_api_requests_total") {
+            let key = ["verb", "resource", "code"].map(|name| label(&labels, name).to_owned());
+            *requests.0.entry(key).or_default() += value;
+        }
+        requests
+    }
+
+    /// Adds other requests.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (key, value) in &other.0 {
+            *self.0.entry(key.clone()).or_default() += value;
+        }
+    }
+
     /// Returns the requests that were sent after `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
-        let difference = |(key, value): (&String, &f64)| {
+        let difference = |(key, value): (&[String; 3], &f64)| {
             let increase = value - before.0.get(key).unwrap_or(&0.0);
             (increase > 0.0).then(|| (key.clone(), increase))
         };
         Self(self.0.iter().filter_map(difference).collect())
+    }
+
+    /// Returns the number of all requests.
+    pub(crate) fn total(&self) -> f64 {
+        self.0.values().sum()
     }
 
     /// Returns the number of requests that write.
@@ -175,8 +227,26 @@ impl Requests {
         let writes = self
             .0
             .iter()
-            .filter(|(key, _)| !reads.iter().any(|verb| key.to_lowercase().starts_with(verb)));
+            .filter(|([verb, ..], _)| !reads.contains(&verb.as_str()));
         writes.map(|(_, value)| *value as u64).sum()
+    }
+
+    /// Returns the number of requests that write this resource, such as `daskclusters/status`, and that succeeded.
+    pub(crate) fn successful_writes(&self, resource: &str) -> usize {
+        let reads = ["get", "list", "watch"];
+        let matching = self.0.iter().filter(|([verb, of, code], _)| {
+            !reads.contains(&verb.as_str()) && of == resource && code.starts_with('2')
+        });
+        matching.map(|(_, value)| *value as usize).sum()
+    }
+
+    /// Returns the numbers of requests by verb.
+    pub(crate) fn by_verb(&self) -> BTreeMap<&str, f64> {
+        let mut by_verb = BTreeMap::new();
+        for ([verb, ..], value) in &self.0 {
+            *by_verb.entry(verb.as_str()).or_default() += value;
+        }
+        by_verb
     }
 }
 
@@ -185,23 +255,35 @@ impl std::fmt::Display for Requests {
         let parts: Vec<_> = self
             .0
             .iter()
-            .map(|(key, value)| format!("{key}: {value}"))
+            .map(|(key, value)| format!("{}: {value}", key.join(" ")))
             .collect();
         f.write_str(&parts.join(", "))
     }
 }
 
+/// Returns a new folder for the cache of the operator, which already contains its components.
+pub(crate) async fn cache(binary: &Path) -> Result<tempfile::TempDir> {
+    ensure!(
+        binary.exists(),
+        "{} does not exist: build it with `cargo build --release`, or name another with --operator",
+        binary.display()
+    );
+    // Private regardless of the umask, because the operator executes the code in this folder.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let cache = tempfile::Builder::new().permissions(private).tempdir()?;
+    warm_up(binary, cache.path()).await?;
+    Ok(cache)
+}
+
 /// Compiles the components into the cache, so that the time is not part of a round.
-pub(crate) async fn warm_up(binary: &Path, cache: &Path) -> Result<()> {
+async fn warm_up(binary: &Path, cache: &Path) -> Result<()> {
     Operator::start(binary, cache, 1).await?.stop().await
 }
 
-/// Returns the first worker pod that the operator would create for `manifest`.
-pub(crate) fn render_worker(binary: &Path, manifest: &Value) -> Result<Value> {
+/// Returns the objects that the operator would create for `manifest`, without owners. Owners come before what they own.
+pub(crate) fn render(binary: &Path, manifest: &Value) -> Result<Vec<Value>> {
     let file = tempfile::Builder::new().suffix(".json").tempfile()?;
-    let mut one = manifest.clone();
-    one["spec"]["worker"]["replicas"] = 1.into();
-    fs::write(file.path(), one.to_string())?;
+    fs::write(file.path(), manifest.to_string())?;
     let output = std::process::Command::new(binary)
         .args(["render", "-o", "json", "-f"])
         .arg(file.path())
@@ -212,20 +294,27 @@ pub(crate) fn render_worker(binary: &Path, manifest: &Value) -> Result<Value> {
         "render failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let rendered: Value = serde_json::from_slice(&output.stdout).context("render did not print JSON")?;
-    let items = rendered["items"].as_array().context("render printed no list")?;
-    let is_worker = |object: &&Value| {
+    let mut rendered: Value = serde_json::from_slice(&output.stdout).context("render did not print JSON")?;
+    let items = rendered["items"]
+        .as_array_mut()
+        .context("render printed no list")?;
+    for item in items.iter_mut() {
+        if let Some(metadata) = item["metadata"].as_object_mut() {
+            metadata.remove("ownerReferences"); // the owner does not exist in the namespace of the bare client
+        }
+    }
+    Ok(std::mem::take(items))
+}
+
+/// Returns the first worker pod that the operator would create for `manifest`.
+pub(crate) fn render_worker(binary: &Path, manifest: &Value) -> Result<Value> {
+    let mut one = manifest.clone();
+    one["spec"]["worker"]["replicas"] = 1.into();
+    let is_worker = |object: &Value| {
         object["kind"] == "Pod" && object["metadata"]["labels"]["dask.org/component"] == "worker"
     };
-    let mut pod = items
-        .iter()
-        .find(is_worker)
-        .context("render printed no worker pod")?
-        .clone();
-    if let Some(metadata) = pod["metadata"].as_object_mut() {
-        metadata.remove("ownerReferences"); // the owner does not exist in the namespace of the bare client
-    }
-    Ok(pod)
+    let mut items = render(binary, &one)?.into_iter();
+    items.find(is_worker).context("render printed no worker pod")
 }
 
 /// Sends an HTTP GET request on the loopback interface and returns the body. An error if the status is not 200.
@@ -252,9 +341,52 @@ fn samples(metrics: &str, name: &str) -> Vec<(String, f64)> {
     metrics.lines().filter_map(sample).collect()
 }
 
+/// Returns the value of a metric without labels in the Prometheus text format.
+fn gauge(metrics: &str, name: &str) -> Option<f64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+    metrics.lines().find_map(value)
+}
+
 /// Returns the value of a label. Empty if the label is missing.
 fn label<'a>(labels: &'a str, name: &str) -> &'a str {
     let mut rest = labels.split(',').filter_map(|pair| pair.split_once('='));
     rest.find(|(key, _)| *key == name)
         .map_or("", |(_, value)| value.trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METRICS: &str = r#"
+dask_operator_api_requests_total{verb="list",resource="pods",code="200"} 2
+dask_operator_api_requests_total{verb="apply",resource="daskclusters/status",code="200"} 3
+dask_operator_api_requests_total{verb="apply",resource="daskclusters/status",code="409"} 1
+dask_operator_leader 1
+dask_operator_queue_longest_wait_seconds 0.25
+"#;
+
+    #[test]
+    fn requests_are_counted() {
+        let mut requests = Requests::of(METRICS);
+        assert_eq!((requests.total(), requests.writes()), (6.0, 4));
+        assert_eq!(requests.successful_writes("daskclusters/status"), 3);
+        assert_eq!(
+            requests.by_verb(),
+            BTreeMap::from([("apply", 4.0), ("list", 2.0)])
+        );
+        let before = requests.clone();
+        requests.add(&before);
+        assert_eq!(requests.since(&before), before);
+    }
+
+    #[test]
+    fn gauges_have_no_labels() {
+        assert_eq!(gauge(METRICS, "dask_operator_leader"), Some(1.0));
+        assert_eq!(
+            gauge(METRICS, "dask_operator_queue_longest_wait_seconds"),
+            Some(0.25)
+        );
+        assert_eq!(gauge(METRICS, "dask_operator_queue"), None);
+    }
 }

@@ -34,6 +34,7 @@ impl Output {
             "date": Timestamp::now().to_string(),
             "machine": machine::describe(),
             "rows": table.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "notes": table.notes,
         });
         self.write(&format!("{}.json", table.name), &format!("{json:#}\n"))
     }
@@ -129,6 +130,7 @@ pub(crate) struct Table {
     name: String,
     title: String,
     rows: Vec<Row>,
+    notes: Vec<String>,
 }
 
 /// Measurements of one thing, one for each round.
@@ -147,7 +149,13 @@ impl Table {
             name: name.into(),
             title: title.into(),
             rows: Vec::new(),
+            notes: Vec::new(),
         }
+    }
+
+    /// Adds a sentence that is printed below the rows, such as a published result that was not measured here.
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
     }
 
     /// Adds the measurement of a round to the row with this label. The first one adds the row.
@@ -204,6 +212,9 @@ impl Table {
                 text.push_str(&format!("| {padded} "));
             }
             text.push_str("|\n");
+        }
+        for note in &self.notes {
+            text.push_str(&format!("\n{note}\n"));
         }
         text
     }
@@ -326,7 +337,10 @@ A test
 | operator |   2 ms | 1.90 to 2.10 |      3 |                 |
 | memory   |  31 MB |              |      1 | ≤ 30 MB: missed |
 | ratio    |   43 × |              |      1 | ≥ 40 ×: met     |
+
+Another one needed 7 s.
 ";
+        table.note("Another one needed 7 s.");
         assert_eq!(table.markdown(), expected);
         assert_eq!(table.median("operator"), Some(0.002));
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Api, Namespace};
 use crate::chart::{Axis, Chart, Scale};
+use crate::manifests;
 use crate::operator::{self, Operator};
 use crate::results::{Aim, Output, Table, Unit};
 
@@ -45,16 +46,7 @@ impl Workers {
     /// Runs the benchmark, prints the tables and stores the chart.
     pub(crate) async fn run(self) -> Result<()> {
         let args = self;
-        ensure!(
-            args.operator.exists(),
-            "{} does not exist: build it with `cargo build --release`, or name another with --operator",
-            args.operator.display()
-        );
-        // Private regardless of the umask, because the operator executes the code in this folder.
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        let cache = tempfile::Builder::new().permissions(private).tempdir()?;
-        operator::warm_up(&args.operator, cache.path()).await?;
-
+        let cache = operator::cache(&args.operator).await?;
         let (mut operator, mut bare) = (Vec::new(), Vec::new());
         for &workers in &args.workers {
             let table = args.measure(workers, cache.path()).await?;
@@ -125,7 +117,7 @@ impl Workers {
 
         let before = operator.requests().await?;
         let start = Instant::now();
-        namespace.create_cluster(manifest).await?;
+        namespace.create_object(manifest.clone()).await?;
         let pods = workers + 1; // the scheduler's
         namespace.wait_for_pods(pods).await?;
         let duration = start.elapsed().as_secs_f64();
@@ -164,43 +156,10 @@ impl Workers {
     }
 }
 
-/// Returns the cluster of Dask's documentation with the given number of workers.
+/// Returns a cluster whose workers fit on no node.
 fn cluster(workers: usize) -> Value {
-    let ports = |name: &str, port: u16| json!({"name": name, "containerPort": port, "protocol": "TCP"});
-    json!({
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskCluster",
-        "metadata": {"name": "bench"},
-        "spec": {
-            "worker": {
-                "replicas": workers,
-                "spec": {"containers": [{
-                    "name": "worker",
-                    "image": "ghcr.io/dask/dask:latest",
-                    "imagePullPolicy": "IfNotPresent",
-                    "args": ["dask-worker", "--name", "$(DASK_WORKER_NAME)", "--dashboard", "--dashboard-address", "8788"],
-                    "ports": [ports("http-dashboard", 8788)],
-                    "resources": {"requests": {"cpu": "100", "memory": "100Gi"}},
-                }]},
-            },
-            "scheduler": {
-                "spec": {"containers": [{
-                    "name": "scheduler",
-                    "image": "ghcr.io/dask/dask:latest",
-                    "imagePullPolicy": "IfNotPresent",
-                    "args": ["dask-scheduler"],
-                    "ports": [ports("tcp-comm", 8786), ports("http-dashboard", 8787)],
-                    "readinessProbe": {"httpGet": {"port": "http-dashboard", "path": "/health"}},
-                }]},
-                "service": {
-                    "type": "ClusterIP",
-                    "selector": {"dask.org/cluster-name": "bench", "dask.org/component": "scheduler"},
-                    "ports": [
-                        {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
-                        {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": "http-dashboard"},
-                    ],
-                },
-            },
-        },
-    })
+    let mut cluster = manifests::cluster("bench", workers);
+    cluster["spec"]["worker"]["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "100", "memory": "100Gi"}});
+    cluster
 }

@@ -55,7 +55,7 @@ impl Server {
             &folder_name,
         ];
         all.extend(arguments.iter().map(String::as_str));
-        let mut operator = Operator::spawn(binary, &folder.join("cache"), &all).await?;
+        let mut operator = Operator::spawn(binary, &folder.join("cache"), &all, None).await?;
         // Until it is ready, the operator refuses all requests, because it does not know yet which plugins are active.
         operator
             .until("ready", async |operator| operator.is_ready().await)
