@@ -3,6 +3,8 @@
 //! * [`workers`]: the time to create workers, compared with a bare client that creates the same pods.
 //! * [`admission`]: the latency of the webhook, compared with a server with the same libraries that decides nothing.
 //! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
+//! * [`jobs`]: the time of the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
+//! * [`soak`]: a long run with random changes, in which leaders are killed.
 //!
 //! The operator and the baseline are measured alternately, so that a machine that becomes slower affects both.
 
@@ -11,6 +13,7 @@ mod api;
 mod bare_client;
 mod chart;
 mod fleet;
+mod jobs;
 mod machine;
 mod manifests;
 mod namespaces;
@@ -18,6 +21,7 @@ mod operator;
 mod process;
 mod relay;
 mod results;
+mod soak;
 mod workers;
 
 use anyhow::Result;
@@ -39,6 +43,10 @@ enum Command {
     Admission(admission::Admission),
     /// Measures the time to create many small clusters, compared with a bare client that creates the same objects.
     Fleet(fleet::Fleet),
+    /// Measures the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
+    Jobs(jobs::Jobs),
+    /// Changes many clusters at random for a long time, kills leaders, and checks that nothing is missing or superfluous.
+    Soak(soak::Soak),
     /// Runs the server with fixed answers.
     #[command(hide = true)]
     Bare(admission::Bare),
@@ -53,6 +61,8 @@ fn main() -> Result<()> {
     match Args::parse().command {
         Command::Workers(workers) => multi_threaded(usize::MAX)?.block_on(workers.run()),
         Command::Fleet(fleet) => multi_threaded(usize::MAX)?.block_on(fleet.run()),
+        Command::Jobs(jobs) => multi_threaded(usize::MAX)?.block_on(jobs.run()),
+        Command::Soak(soak) => multi_threaded(usize::MAX)?.block_on(soak.run()),
         // One thread, so that the load takes no more than one core from the measured server.
         Command::Admission(admission) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
