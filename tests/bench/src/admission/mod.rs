@@ -25,7 +25,7 @@ use load::{Load, Target};
 use servers::Server;
 
 use crate::process;
-use crate::results::{Output, Table, Unit};
+use crate::results::{Aim, Output, Table, Unit};
 
 /// Duration of the load before a measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -161,9 +161,11 @@ impl Admission {
         let measured = load::run(&server.target, steps, Load { duration, ..load }).await?;
         let used = process::processor_time(server.id)?.saturating_sub(before);
         ensure!(measured.count() > 0, "no request in {} s", self.seconds);
-        let mut add =
-            |what: &str, unit, value| table.add(&format!("{title}: {}, {what}", server.name), unit, value);
-        add("answers", Unit::PerSecond, measured.rate());
+        let label = |what: &str| format!("{title}: {}, {what}", server.name);
+        // A server that answers at a lower rate does not keep up.
+        let aim = Aim::AtLeast(0.99 * self.rate);
+        table.add_with_aim(&label("answers"), Unit::PerSecond, measured.rate(), aim);
+        let mut add = |what: &str, unit, value| table.add(&label(what), unit, value);
         add("median", Unit::Seconds, measured.quantile(0.5).as_secs_f64());
         add("p99", Unit::Seconds, measured.quantile(0.99).as_secs_f64());
         add("longest", Unit::Seconds, measured.quantile(1.0).as_secs_f64());
