@@ -32,8 +32,8 @@ impl Api {
         Ok(Self { client, timeout })
     }
 
-    /// Calls `done` until it returns true, with a pause of 20 ms, or of ten times the duration of the call if that is longer, so
-    /// that the wait takes little time from what is measured. `what` names the awaited state in the error.
+    /// Calls `done` until it returns true. The pause between two calls grows with the duration of a call, so that the wait takes
+    /// little time from what is measured, but is at most 200 ms. `what` names the awaited state in the error.
     pub(crate) async fn until(&self, what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -44,7 +44,8 @@ impl Api {
             if start.elapsed() > self.timeout {
                 bail!("waited {} s for {what}", self.timeout.as_secs());
             }
-            tokio::time::sleep((10 * call.elapsed()).max(Duration::from_millis(20))).await;
+            let pause = 5 * call.elapsed();
+            tokio::time::sleep(pause.clamp(Duration::from_millis(20), Duration::from_millis(200))).await;
         }
     }
 }
@@ -249,6 +250,12 @@ impl Namespace {
         let page = self.objects(kind).list_metadata(&one).await?;
         let others = page.metadata.remaining_item_count.unwrap_or(0);
         Ok(page.items.len() + usize::try_from(others)?)
+    }
+
+    /// Returns the number of pods with these labels in the API server's cache, which answers at once.
+    pub(crate) async fn count_labelled(&self, labels: &str) -> Result<usize> {
+        let cached = ListParams::default().labels(labels).match_any();
+        Ok(self.pods().list_metadata(&cached).await?.items.len())
     }
 
     /// Returns whether no pod with these labels is in another phase.

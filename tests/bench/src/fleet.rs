@@ -287,17 +287,14 @@ impl Round<'_> {
 
     /// Measures a restart with a change right after the start: one cluster is scaled.
     async fn change_at_start(&self, table: &mut Table) -> Result<()> {
-        let (namespace, share) = (
-            self.namespaces.of(0),
-            self.namespaces.shares(self.clusters).next(),
-        );
-        let pods = share.map_or(0, |(_, share)| share.len()) * (1 + self.args.scaled);
+        let namespace = self.namespaces.of(0);
+        let pods = format!("{PODS}={}", name(0));
         let start = Instant::now();
         let mut operator = self.spawn(None).await?;
         let patch = json!({"spec": {"worker": {"replicas": self.args.scaled + 1}}});
         namespace.patch(Kind::Cluster, &name(0), &patch).await?;
         let write = async {
-            let done = async || Ok(namespace.count(Kind::Pod).await? == pods + 1);
+            let done = async || Ok(namespace.count_labelled(&pods).await? > 1 + self.args.scaled);
             namespace.until("a new worker", done).await?;
             anyhow::Ok(start.elapsed().as_secs_f64())
         };

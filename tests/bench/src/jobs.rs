@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::{Api, Kind, Namespace};
 use crate::bare_client::{PLACEHOLDER, Template};
@@ -70,6 +70,7 @@ impl Jobs {
                 args.jobs, args.seconds, args.workers, args.namespaces, args.concurrency
             ),
         );
+        warm_up(namespaces.of(0)).await?;
         for round in 1..=args.rounds {
             eprintln!("{} jobs, round {round} of {}", args.jobs, args.rounds);
             args.round(&namespaces, cache.path(), &mut table).await?;
@@ -193,6 +194,23 @@ impl Jobs {
     }
 }
 
+/// Waits until the garbage collection knows the Dask resources, which it does not in the first 30 s after their definition.
+async fn warm_up(namespace: &Namespace) -> Result<()> {
+    let cluster = manifests::cluster("warm-up", 1);
+    let uid = namespace.create_object(cluster.clone()).await?;
+    let owner =
+        json!({"apiVersion": cluster["apiVersion"], "kind": cluster["kind"], "name": "warm-up", "uid": uid});
+    let group = json!({
+        "apiVersion": cluster["apiVersion"],
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": "warm-up", "ownerReferences": [owner]},
+        "spec": {"cluster": "warm-up", "worker": cluster["spec"]["worker"]},
+    });
+    namespace.create_object(group).await?;
+    namespace.delete_object(Kind::Cluster, "warm-up").await?;
+    namespace.wait_for(Kind::WorkerGroup, 0).await
+}
+
 /// Returns the name of job `i`.
 fn name(i: usize) -> String {
     format!("bench-{i:05}")
@@ -215,8 +233,6 @@ fn duration(job: &Value) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
