@@ -153,27 +153,32 @@ impl Applier {
             }
             ChildChange::Apply(child, object, over) => {
                 let kind = self.known(&child.kind);
+                let cached = self.stores.of(&child.kind);
+                let is_cached =
+                    || cached.is_some_and(|store| store.get(&key.namespace, &child.name).is_some());
                 let over = match over {
-                    Some(over) => Some(over),
-                    None => self.existing_child(&kind, &child, parent).await?,
+                    None if is_cached() => self.existing_child(&kind, &child, parent).await?,
+                    over => over,
                 };
-                let precondition = over.as_ref().map_or(Precondition::Absent, |over| {
-                    Precondition::Version(&over.resource_version)
-                });
-                let applied = self
-                    .writer
-                    .apply(&kind, &key.namespace, &object, precondition)
-                    .await;
-                let (answer, applied) = match applied {
-                    Err(error)
-                        if over.is_none() && matches!(error.class, ErrorClass::Stale | ErrorClass::Taken) =>
-                    {
-                        // Another client has created the object since: report its owner.
-                        self.existing_child(&kind, &child, parent).await?;
-                        return Err(error);
-                    }
-                    applied => applied?,
+                let apply = async |over: Option<&Object>| {
+                    let precondition = over.map_or(Precondition::Absent, |over| {
+                        Precondition::Version(&over.resource_version)
+                    });
+                    self.writer
+                        .apply(&kind, &key.namespace, &object, precondition)
+                        .await
                 };
+                let mut applied = apply(over.as_deref()).await;
+                // An object that no watch shows: a new child, or one of another owner. It is looked up only now, because there is
+                // usually none.
+                if let Err(error) = &applied
+                    && over.is_none()
+                    && matches!(error.class, ErrorClass::Stale | ErrorClass::Taken)
+                    && let Some(existing) = self.existing_child(&kind, &child, parent).await?
+                {
+                    applied = apply(Some(&existing)).await;
+                }
+                let (answer, applied) = applied?;
                 let uid = applied.uid.clone();
                 let entry = move || AppliedResponse::of(&object, &answer);
                 let entry = self.blocking.run(&key.namespace, Weight::Light, entry).await;

@@ -190,10 +190,18 @@ async fn a_name_taken_by_a_user_is_reported(#[case] name: &'static str) {
         world.reconcile(DaskKind::Cluster).await,
         Outcome::Failed(RetryPolicy::BackOff, None)
     );
-    assert_eq!(
-        world.server.requests(),
-        ["APPLY daskclusters/a/status", "POST events"]
-    );
+    let sent = world.server.sent.lock().clone();
+    let is_about_it = |(_, uri, _): &&Sent| uri.contains(&format!("services/{name}"));
+    for (_, uri, body) in sent.iter().filter(is_about_it) {
+        assert!(!uri.contains("force=true"), "{uri}");
+        assert_eq!(
+            body["metadata"]["resourceVersion"], "1",
+            "it may only create the object"
+        );
+    }
+    let mut requests = world.server.requests();
+    requests.retain(|request| *request != format!("APPLY services/{FOREIGN}"));
+    assert_eq!(requests, ["APPLY daskclusters/a/status", "POST events"]);
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
     let message = body["status"]["conditions"][0]["message"]
         .as_str()
@@ -249,9 +257,17 @@ async fn an_existing_child_that_no_watch_has_shown_is_applied_over() {
     let objects = [parent("DaskCluster", &json!({"phase": "Running"}))];
     let world = World::new(None, &objects, plan);
     assert_eq!(world.reconcile(DaskKind::Cluster).await, Outcome::Done(None));
-    let (uri, body) = world.server.request("APPLY services/ours");
-    assert!(uri.contains("force=true"), "{uri}");
-    assert_eq!(body["metadata"]["resourceVersion"], "20");
+    let sent = world.server.sent.lock();
+    let applies = sent.iter().filter(|(_, uri, _)| uri.contains("services/ours"));
+    let versions: Vec<_> = applies
+        .map(|(_, uri, body)| {
+            (
+                uri.contains("force=true"),
+                body["metadata"]["resourceVersion"].as_str().unwrap_or_default(),
+            )
+        })
+        .collect();
+    assert_eq!(versions, [(false, "1"), (true, "20")]);
 }
 
 #[rstest]

@@ -36,8 +36,8 @@ pub(crate) const DASK: &str = "kubernetes.dask.org/v1";
 /// Request that the API server received: method, path with query, body.
 pub(crate) type Sent = (String, String, Value);
 
-/// API server that answers every write with the object that was sent, unless `refuse` matches, and records the write
-/// requests. It has two objects of each kind that no watch shows: see [`FOREIGN`] and [`OURS`].
+/// API server that answers every write with the object that was sent, unless `refuse` matches or the write must create an object
+/// that exists, and records the write requests. It has two objects of each kind that no watch shows: see [`FOREIGN`] and [`OURS`].
 pub(crate) struct Server {
     pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
     /// Objects that a lookup finds.
@@ -97,6 +97,9 @@ impl Server {
                         (code, status)
                     }
                     None if method == "GET" => (200, listed(&uri, &existing.lock())),
+                    None if method == "APPLY" && must_create(&body) && exists(&path, &existing.lock()) => {
+                        (409, conflict())
+                    }
                     None => (200, stored(&body, &path)),
                 };
                 if method != "GET" {
@@ -149,6 +152,29 @@ pub(crate) const FOREIGN: &str = "foreign";
 
 /// Name of objects that this operator has created.
 pub(crate) const OURS: &str = "ours";
+
+/// Returns whether an apply must create its object: no existing object has this version.
+fn must_create(body: &Value) -> bool {
+    body["metadata"]["resourceVersion"] == "1"
+}
+
+/// Returns whether an object with this path exists, among `existing` objects and those that no watch shows.
+fn exists(path: &str, existing: &[Value]) -> bool {
+    let (collection, name) = path.rsplit_once('/').unwrap_or_default();
+    !listed(
+        &format!("{collection}?fieldSelector=metadata.name%3D{name}"),
+        existing,
+    )["items"]
+        .is_null()
+}
+
+/// Returns the answer to a write whose `metadata.resourceVersion` is not that of the existing object.
+fn conflict() -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409, "reason": "Conflict",
+        "message": "the object has been modified; please apply your changes to the latest version and try again",
+    })
+}
 
 /// Returns the list of objects with one name, of `existing` objects and those that no watch shows.
 fn listed(uri: &str, existing: &[Value]) -> Value {
