@@ -2,6 +2,7 @@
 //!
 //! * [`workers`]: the time to create workers, compared with a bare client that creates the same pods.
 //! * [`admission`]: the latency of the webhook, compared with a server with the same libraries that decides nothing.
+//! * [`calls`]: the time of calls of components, compared with the same code natively.
 //! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
 //! * [`jobs`]: the time of the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
 //! * [`soak`]: a long run with random changes, in which leaders are killed.
@@ -11,8 +12,10 @@
 mod admission;
 mod api;
 mod bare_client;
+mod calls;
 mod chart;
 mod fleet;
+mod folders;
 mod jobs;
 mod machine;
 mod manifests;
@@ -41,6 +44,8 @@ enum Command {
     Workers(workers::Workers),
     /// Measures the latency of the webhook at a fixed rate, compared with a server that sends fixed answers.
     Admission(admission::Admission),
+    /// Measures the time of calls of components, compared with the same code natively.
+    Calls(calls::Calls),
     /// Measures the time to create many small clusters, compared with a bare client that creates the same objects.
     Fleet(fleet::Fleet),
     /// Measures the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
@@ -50,6 +55,9 @@ enum Command {
     /// Runs the server with fixed answers.
     #[command(hide = true)]
     Bare(admission::Bare),
+    /// Loads the default components.
+    #[command(hide = true)]
+    LoadComponents(calls::LoadComponents),
 }
 
 fn main() -> Result<()> {
@@ -68,6 +76,8 @@ fn main() -> Result<()> {
             .enable_all()
             .build()?
             .block_on(admission.run()),
+        Command::Calls(calls) => calls.run(),
+        Command::LoadComponents(load) => load.run(),
         Command::Bare(bare) => multi_threaded(admission::THREADS)?.block_on(bare.serve()),
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// API version of the Dask resources.
-const API_VERSION: &str = "kubernetes.dask.org/v1";
+pub(crate) const API_VERSION: &str = "kubernetes.dask.org/v1";
 
 /// Returns the cluster of Dask's documentation with a name and a number of workers.
 pub(crate) fn cluster(name: &str, workers: usize) -> Value {

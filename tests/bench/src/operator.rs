@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
+use crate::folders;
 use crate::process::{Memory, processor_time};
 
 /// Maximum time until the operator no longer writes, although nothing changes.
@@ -268,9 +269,7 @@ pub(crate) async fn cache(binary: &Path) -> Result<tempfile::TempDir> {
         "{} does not exist: build it with `cargo build --release`, or name another with --operator",
         binary.display()
     );
-    // Private regardless of the umask, because the operator executes the code in this folder.
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    let cache = tempfile::Builder::new().permissions(private).tempdir()?;
+    let cache = folders::private()?;
     warm_up(binary, cache.path()).await?;
     Ok(cache)
 }

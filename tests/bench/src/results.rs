@@ -174,6 +174,11 @@ impl Table {
     /// Adds a measurement as [`Self::add`] does, to a row whose median has a limit.
     pub(crate) fn add_with_aim(&mut self, label: &str, unit: Unit, value: f64, aim: Aim) {
         self.add(label, unit, value);
+        self.limit(label, aim);
+    }
+
+    /// Sets the limit of the median of an existing row.
+    pub(crate) fn limit(&mut self, label: &str, aim: Aim) {
         if let Some(row) = self.rows.iter_mut().find(|row| row.label == label) {
             row.aim = Some(aim);
         }

@@ -1,15 +1,18 @@
 //! Benchmark of the latency of the webhook.
 //!
-//! The same open-loop [`load`] is sent to several [`servers`] in turn: the operator, and the baseline ([`bare`]), which shows
-//! the cost of TLS, HTTP and this machine without any decision. Requests have the form in which an API server sends them
-//! ([`body`]), each about an object of its own.
+//! The same open-loop [`load`] is sent to several [`servers`] in turn: the operator with different numbers of policies, and the
+//! baseline ([`bare`]), which shows the cost of TLS, HTTP and this machine without any decision. All servers run on one processor,
+//! and the client on another one if there are two. The API server, which the operator asks for dry runs, uses both. Requests have
+//! the form in which an API server sends them ([`body`]), each about an object of its own.
 
 mod bare;
 mod body;
 mod certificate;
 mod load;
+mod processors;
 mod servers;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,10 +25,22 @@ pub(crate) use bare::{Bare, THREADS};
 
 use body::{Review, Step};
 use load::{Load, Target};
+use processors::Processors;
 use servers::Server;
 
-use crate::process;
+use crate::chart::{Axis, Chart, Scale};
 use crate::results::{Aim, Output, Table, Unit};
+use crate::{folders, process};
+
+/// Limit of the 99th percentile of latency, in seconds, and the highest rate for which it is the limit.
+const P99: (f64, f64) = (5e-3, 1_000.0);
+
+/// Labels of rows that are compared, without the kind of request and the server.
+const ANSWERS: &str = "answers";
+const P99_LABEL: &str = "p99";
+
+/// Part of the rate at which a server must answer to keep up.
+const KEEPS_UP: f64 = 0.99;
 
 /// Duration of the load before a measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -33,11 +48,11 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// Arguments of the benchmark.
 #[derive(Args)]
 pub(crate) struct Admission {
-    /// Requests per second.
-    #[arg(long, default_value_t = 1000.0)]
-    rate: f64,
+    /// Rates in requests per second, in ascending order, each of which is measured.
+    #[arg(long, value_delimiter = ',', default_value = "100,500,1000,2000")]
+    rates: Vec<f64>,
     /// Duration of each measurement, in seconds.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Number of measurements of each server for each kind of request.
     #[arg(long, default_value_t = 3)]
@@ -54,9 +69,12 @@ pub(crate) struct Admission {
     /// The operator to measure.
     #[arg(long, default_value = "target/release/dask-operator")]
     operator: PathBuf,
-    /// Policy that the operator also calls, in the form of its option `--policy`. Can be repeated.
-    #[arg(long)]
-    policy: Vec<String>,
+    /// Numbers of policies that the operator calls, each of which is measured.
+    #[arg(long, value_delimiter = ',', default_value = "0,1,5")]
+    policies: Vec<usize>,
+    /// Component of the policy, the example `required-limits`.
+    #[arg(long, default_value = "target/plugins/required-limits.wasm")]
+    policy: PathBuf,
     /// Executable of the Open Policy Agent, which is then measured as well. It validates that workers have memory limits, as
     /// `plugins/examples/required-limits` does.
     #[arg(long)]
@@ -65,59 +83,139 @@ pub(crate) struct Admission {
     output: Output,
 }
 
+/// Kind of requests.
+struct Kind<'a> {
+    title: &'static str,
+    /// Name of the chart.
+    name: &'static str,
+    steps: &'a [(Step, Review)],
+    servers: &'a [Server],
+}
+
 impl Admission {
-    /// Runs the benchmark and prints the results.
+    /// Runs the benchmark, prints the tables and stores the charts.
     pub(crate) async fn run(self) -> Result<()> {
         ensure!(
             self.operator.exists(),
             "{} does not exist: build it with `cargo build --release`, or name another with --operator",
             self.operator.display()
         );
-        // Private regardless of the umask, because the operator executes the code in this folder.
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        let folder = tempfile::Builder::new().permissions(private).tempdir()?;
+        ensure!(
+            self.policy.exists(),
+            "{} does not exist: build it with `make plugins`, or name it with --policy",
+            self.policy.display()
+        );
+        let folder = folders::private()?;
         let folder = folder.path();
         let tls = certificate::make(folder)?;
-        let policies: Vec<String> = self
-            .policy
-            .iter()
-            .map(|policy| format!("--policy={policy}"))
-            .collect();
-        let operator = Server::operator(&self.operator, &policies, &tls, folder).await?;
-        let (reviews, scaling) = self.reviews(&operator.target, folder).await?;
-        let mut servers = vec![operator, Server::bare(&tls, folder).await?];
+        let processors = Processors::of_this_thread()?;
+        processors.first().apply()?;
+        let mut servers = vec![Server::bare(&tls, folder).await?];
+        for &count in &self.policies {
+            let policies = vec![self.policy.as_path(); count];
+            servers.push(Server::operator(&self.operator, &policies, &tls, folder).await?);
+        }
+        // OPA only validates.
+        let both = servers.len();
         if let Some(program) = &self.opa {
             servers.push(Server::opa(program, &tls, folder).await?);
         }
+        processors.last().apply()?;
 
-        let mut table = Table::new(
-            "admission",
-            format!(
-                "admission: {:.0} requests a second of {} and {} bytes, {} connections, for {} s",
-                self.rate,
+        // The bare server reads the answers of this operator from its folder.
+        let operator = servers.get(1).context("--policies names no number")?;
+        let (reviews, scaling) = self.reviews(&operator.target, folder).await?;
+        // The operator validates a creation with dry runs by the API server, but not a change of the number of workers alone.
+        let scaling = [(Step::Validate, scaling)];
+        let kind = |title, name, steps, servers| Kind {
+            title,
+            name,
+            steps,
+            servers,
+        };
+        let kinds = [
+            kind("mutate", "mutate", &reviews[..1], &servers[..both]),
+            kind(
+                "validate, with dry runs by the API server",
+                "validate",
+                &reviews[1..],
+                &servers[..],
+            ),
+            kind(
+                "validate, without (only replicas change)",
+                "scale",
+                &scaling,
+                &servers[..both],
+            ),
+        ];
+        let mut lines = BTreeMap::new();
+        for &rate in &self.rates {
+            let title = format!(
+                "admission: {rate:.0} requests a second of {} and {} bytes, {} connections, server on one processor",
                 reviews[0].1.len(),
                 reviews[1].1.len(),
                 self.connections,
-                self.seconds
-            ),
-        );
-        // OPA only validates.
-        let (both, all) = (&servers[..2], &servers[..]);
-        // The operator validates a creation with dry runs by the API server, but not a change of the number of workers alone.
-        let scaling = [(Step::Validate, scaling)];
-        for (title, steps, servers) in [
-            ("mutate", &reviews[..1], both),
-            ("validate, with dry runs by the API server", &reviews[1..], all),
-            ("validate, without (only replicas change)", &scaling, both),
-            ("mutate and validate in turn", &reviews[..], both),
-        ] {
-            for _ in 0..self.rounds {
-                for server in servers {
-                    self.measure(server, title, steps, &mut table).await?;
+            );
+            let mut table = Table::new(format!("admission-{rate:.0}"), title);
+            for kind in &kinds {
+                self.measure_kind(kind, rate, &mut table, &mut lines).await?;
+            }
+            self.output.table(&table)?;
+        }
+        for kind in &kinds {
+            let points = |server: &Server| {
+                Some((
+                    server.name.clone(),
+                    lines.remove(&(kind.name, server.name.clone()))?,
+                ))
+            };
+            self.output.chart(
+                &format!("admission-{}", kind.name),
+                &Chart {
+                    title: format!("99th percentile of latency: {}", kind.title),
+                    x: Axis::new("requests per second", Scale::Logarithmic),
+                    y: Axis::new("seconds", Scale::Logarithmic),
+                    lines: kind.servers.iter().filter_map(points).collect(),
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Measures all rounds of one kind of requests at one rate. Adds the 99th percentile to the points of the lines, which have
+    /// the names of the kind and of the server as their key. A server that does not keep up has no point, and is not measured at
+    /// higher rates.
+    async fn measure_kind(
+        &self,
+        kind: &Kind<'_>,
+        rate: f64,
+        table: &mut Table,
+        lines: &mut BTreeMap<(&'static str, String), Vec<(f64, f64)>>,
+    ) -> Result<()> {
+        let label = |server: &Server, what: &str| format!("{}: {}, {what}", kind.title, server.name);
+        let is_first = self.rates.first() == Some(&rate);
+        let keeps_up: Vec<_> = kind
+            .servers
+            .iter()
+            .filter(|server| is_first || lines.contains_key(&(kind.name, server.name.clone())))
+            .collect();
+        for _ in 0..self.rounds {
+            for server in &keeps_up {
+                self.measure(server, kind.steps, rate, table, |what| label(server, what))
+                    .await?;
+            }
+        }
+        for server in &keeps_up {
+            let key = (kind.name, server.name.clone());
+            let answers = table.median(&label(server, ANSWERS)).unwrap_or_default();
+            match table.median(&label(server, P99_LABEL)) {
+                Some(p99) if answers >= KEEPS_UP * rate => lines.entry(key).or_default().push((rate, p99)),
+                _ => {
+                    lines.remove(&key);
                 }
             }
         }
-        self.output.table(&table)
+        Ok(())
     }
 
     /// Returns the review of each step for a new object, and the review of its scaling. Writes the operator's answers about the
@@ -142,37 +240,50 @@ impl Admission {
         Ok((reviews, scaling))
     }
 
-    /// Adds one measurement of a server to the table.
+    /// Adds one measurement of a server to the table. `label` returns the labels of its rows.
     async fn measure(
         &self,
         server: &Server,
-        title: &str,
         steps: &[(Step, Review)],
+        rate: f64,
         table: &mut Table,
+        label: impl Fn(&str) -> String,
     ) -> Result<()> {
         let load = Load {
-            rate: self.rate,
+            rate,
             duration: WARM_UP,
             connections: self.connections,
         };
         load::run(&server.target, steps, load).await?;
-        let before = process::processor_time(server.id)?;
+        let times = || -> Result<[Duration; 2]> {
+            Ok([
+                process::processor_time(server.id)?,
+                process::processor_time(std::process::id())?,
+            ])
+        };
+        let before = times()?;
         let duration = Duration::from_secs_f64(self.seconds);
         let measured = load::run(&server.target, steps, Load { duration, ..load }).await?;
-        let used = process::processor_time(server.id)?.saturating_sub(before);
+        let after = times()?;
         ensure!(measured.count() > 0, "no request in {} s", self.seconds);
-        let label = |what: &str| format!("{title}: {}, {what}", server.name);
-        // A server that answers at a lower rate does not keep up.
-        let aim = Aim::AtLeast(0.99 * self.rate);
-        table.add_with_aim(&label("answers"), Unit::PerSecond, measured.rate(), aim);
-        let mut add = |what: &str, unit, value| table.add(&label(what), unit, value);
-        add("median", Unit::Seconds, measured.quantile(0.5).as_secs_f64());
-        add("p99", Unit::Seconds, measured.quantile(0.99).as_secs_f64());
-        add("longest", Unit::Seconds, measured.quantile(1.0).as_secs_f64());
-        add(
-            "processor time of one",
+        let used = |at: usize| after[at].saturating_sub(before[at]).as_secs_f64() / measured.count() as f64;
+        table.add_with_aim(
+            &label(ANSWERS),
+            Unit::PerSecond,
+            measured.rate(),
+            Aim::AtLeast(KEEPS_UP * rate),
+        );
+        let seconds = |part| measured.quantile(part).as_secs_f64();
+        table.add(&label("median"), Unit::Seconds, seconds(0.5));
+        table.add(&label(P99_LABEL), Unit::Seconds, seconds(0.99));
+        if server.is_operator() && rate <= P99.1 {
+            table.limit(&label(P99_LABEL), Aim::AtMost(P99.0));
+        }
+        table.add(&label("processor time of one"), Unit::Seconds, used(0));
+        table.add(
+            &label("processor time of one in the client"),
             Unit::Seconds,
-            used.as_secs_f64() / measured.count() as f64,
+            used(1),
         );
         Ok(())
     }

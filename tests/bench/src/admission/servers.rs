@@ -19,12 +19,12 @@ const POLICY: &str = include_str!("required-limits.rego");
 /// A measured server. The process is killed when this is dropped.
 pub(crate) struct Server {
     /// Name of the server in the report.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Target of the load.
     pub(crate) target: Target,
     /// ID of the process.
     pub(crate) id: u32,
-    _process: Process,
+    process: Process,
 }
 
 /// Handle that kills the process when it is dropped.
@@ -34,10 +34,10 @@ enum Process {
 }
 
 impl Server {
-    /// Starts the operator with additional arguments and the certificate in the folder, and waits until it is ready.
+    /// Starts the operator with a number of policies and the certificate in the folder, and waits until it is ready.
     pub(crate) async fn operator(
         binary: &Path,
-        arguments: &[String],
+        policies: &[&Path],
         tls: &TlsConnector,
         folder: &Path,
     ) -> Result<Self> {
@@ -54,18 +54,29 @@ impl Server {
             "--webhook-certificate-folder",
             &folder_name,
         ];
-        all.extend(arguments.iter().map(String::as_str));
+        let policy = |file: &&Path| format!("--policy={}", file.display());
+        let policy_arguments: Vec<String> = policies.iter().map(policy).collect();
+        all.extend(policy_arguments.iter().map(String::as_str));
         let mut operator = Operator::spawn(binary, &folder.join("cache"), &all, None).await?;
         // Until it is ready, the operator refuses all requests, because it does not know yet which plugins are active.
         operator
             .until("ready", async |operator| operator.is_ready().await)
             .await?;
         Ok(Self {
-            name: "operator",
+            name: match policies.len() {
+                0 => "operator".to_owned(),
+                1 => "operator, 1 policy".to_owned(),
+                count => format!("operator, {count} policies"),
+            },
             target,
             id: operator.id()?,
-            _process: Process::Operator(operator),
+            process: Process::Operator(operator),
         })
+    }
+
+    /// Returns whether the server is the operator.
+    pub(crate) fn is_operator(&self) -> bool {
+        matches!(self.process, Process::Operator(_))
     }
 
     /// Starts the baseline, which is part of this program.
@@ -121,10 +132,10 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(Self {
-            name,
+            name: name.to_owned(),
             target,
             id,
-            _process: Process::Other(process),
+            process: Process::Other(process),
         })
     }
 }
