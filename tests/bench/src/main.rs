@@ -5,6 +5,7 @@
 //! * [`calls`]: the time of calls of components, compared with the same code natively.
 //! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
 //! * [`jobs`]: the time of the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
+//! * [`start`]: the time from the start of the process until it is ready.
 //! * [`soak`]: a long run with random changes, in which leaders are killed.
 //!
 //! The operator and the baseline are measured alternately, so that a machine that becomes slower affects both.
@@ -25,6 +26,7 @@ mod process;
 mod relay;
 mod results;
 mod soak;
+mod start;
 mod workers;
 
 use anyhow::Result;
@@ -50,6 +52,8 @@ enum Command {
     Fleet(fleet::Fleet),
     /// Measures the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
     Jobs(jobs::Jobs),
+    /// Measures the time from the start of the process until it is ready, with and without an artefact cache.
+    Start(start::Start),
     /// Changes many clusters at random for a long time, kills leaders, and checks that nothing is missing or superfluous.
     Soak(soak::Soak),
     /// Runs the server with fixed answers.
@@ -70,6 +74,7 @@ fn main() -> Result<()> {
         Command::Workers(workers) => multi_threaded(usize::MAX)?.block_on(workers.run()),
         Command::Fleet(fleet) => multi_threaded(usize::MAX)?.block_on(fleet.run()),
         Command::Jobs(jobs) => multi_threaded(usize::MAX)?.block_on(jobs.run()),
+        Command::Start(start) => multi_threaded(usize::MAX)?.block_on(start.run()),
         Command::Soak(soak) => multi_threaded(usize::MAX)?.block_on(soak.run()),
         // One thread, so that the load takes no more than one core from the measured server.
         Command::Admission(admission) => tokio::runtime::Builder::new_current_thread()

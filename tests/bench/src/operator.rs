@@ -264,14 +264,19 @@ impl std::fmt::Display for Requests {
 
 /// Returns a new folder for the cache of the operator, which already contains its components.
 pub(crate) async fn cache(binary: &Path) -> Result<tempfile::TempDir> {
+    let cache = empty_cache(binary)?;
+    warm_up(binary, cache.path()).await?;
+    Ok(cache)
+}
+
+/// Returns a new folder for the cache of the operator. An error if the operator does not exist.
+pub(crate) fn empty_cache(binary: &Path) -> Result<tempfile::TempDir> {
     ensure!(
         binary.exists(),
         "{} does not exist: build it with `cargo build --release`, or name another with --operator",
         binary.display()
     );
-    let cache = folders::private()?;
-    warm_up(binary, cache.path()).await?;
-    Ok(cache)
+    folders::private()
 }
 
 /// Compiles the components into the cache, so that the time is not part of a round.
