@@ -6,6 +6,7 @@
 //! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
 //! * [`jobs`]: the time of the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
 //! * [`start`]: the time from the start of the process until it is ready.
+//! * [`failover`]: the time until another operator writes after the leader has ended.
 //! * [`soak`]: a long run with random changes, in which leaders are killed.
 //!
 //! The operator and the baseline are measured alternately, so that a machine that becomes slower affects both.
@@ -15,6 +16,7 @@ mod api;
 mod bare_client;
 mod calls;
 mod chart;
+mod failover;
 mod fleet;
 mod folders;
 mod jobs;
@@ -24,6 +26,7 @@ mod namespaces;
 mod operator;
 mod process;
 mod relay;
+mod replicas;
 mod results;
 mod soak;
 mod start;
@@ -54,6 +57,8 @@ enum Command {
     Jobs(jobs::Jobs),
     /// Measures the time from the start of the process until it is ready, with and without an artefact cache.
     Start(start::Start),
+    /// Ends the leader of two operators repeatedly, and measures the time until the other one writes.
+    Failover(failover::Failover),
     /// Changes many clusters at random for a long time, kills leaders, and checks that nothing is missing or superfluous.
     Soak(soak::Soak),
     /// Runs the server with fixed answers.
@@ -75,6 +80,7 @@ fn main() -> Result<()> {
         Command::Fleet(fleet) => multi_threaded(usize::MAX)?.block_on(fleet.run()),
         Command::Jobs(jobs) => multi_threaded(usize::MAX)?.block_on(jobs.run()),
         Command::Start(start) => multi_threaded(usize::MAX)?.block_on(start.run()),
+        Command::Failover(failover) => multi_threaded(usize::MAX)?.block_on(failover.run()),
         Command::Soak(soak) => multi_threaded(usize::MAX)?.block_on(soak.run()),
         // One thread, so that the load takes no more than one core from the measured server.
         Command::Admission(admission) => tokio::runtime::Builder::new_current_thread()

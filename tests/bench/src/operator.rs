@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -175,6 +176,14 @@ impl Operator {
     /// Kills the process and waits until it has ended.
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.process.kill().await?;
+        Ok(())
+    }
+
+    /// Sends a signal to the process and waits until it has ended.
+    pub(crate) async fn end(mut self, signal: Signal) -> Result<()> {
+        let id = Pid::from_raw(self.id()?.try_into()?).context("the operator has no process ID")?;
+        kill_process(id, signal).context("sending a signal to the operator")?;
+        self.process.wait().await?;
         Ok(())
     }
 

@@ -289,6 +289,14 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Returns the value within which this part of the values is, such as 0.99. `None` if there are no values.
+pub(crate) fn quantile(values: &[f64], part: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() as f64 * part) as usize;
+    sorted.get(at.min(sorted.len().checked_sub(1)?)).copied()
+}
+
 /// Returns the text of a value without its unit.
 fn number_like(unit: Unit, value: f64, like: f64) -> String {
     let text = unit.text(value, like);
@@ -373,6 +381,15 @@ Another one needed 7 s.
         assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn quantiles_are_values() {
+        let values: Vec<_> = (0..100).rev().map(f64::from).collect();
+        assert_eq!(quantile(&values, 0.99), Some(99.0));
+        assert_eq!(quantile(&values, 0.5), Some(50.0));
+        assert_eq!(quantile(&values[..1], 0.99), Some(99.0));
+        assert_eq!(quantile(&[], 0.99), None);
     }
 
     #[test]

@@ -17,16 +17,14 @@ use crate::api::{Api, Kind};
 use crate::chart::{Axis, Chart, Scale};
 use crate::manifests;
 use crate::namespaces::Namespaces;
-use crate::operator::{self, Operator, Requests};
-use crate::results::{Aim, Output, Table, Unit};
+use crate::operator::{self, Requests};
+use crate::replicas::{Replicas, TAKEOVER_LIMIT};
+use crate::results::{Aim, Output, Table, Unit, quantile};
 
 use script::{Change, Desired, Script};
 
 /// Interval of the samples of the memory and of the queue.
 const SAMPLE: Duration = Duration::from_secs(1);
-
-/// Maximum time from the end of a leader until another one leads.
-const TAKEOVER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Maximum number of differences from the desired state that an error contains.
 const SHOWN: usize = 20;
@@ -84,25 +82,25 @@ impl Soak {
                 self.clusters, self.workers, self.minutes, self.rate, self.kill_every, self.seed
             ),
         );
-        let mut replicas = Replicas::start(&self, cache.path(), &namespaces).await?;
+        let mut observed = Observed::start(&self, cache.path(), &namespaces).await?;
         let mut script = Script::new(self.seed, self.clusters, self.workers);
 
         let start = Instant::now();
         self.fill(&namespaces, &mut script).await?;
-        self.settle(&namespaces, &script, &mut replicas).await?;
+        self.settle(&namespaces, &script, &mut observed).await?;
         table.add(
             "creation of the clusters",
             Unit::Seconds,
             start.elapsed().as_secs_f64(),
         );
-        replicas.begin_samples();
+        observed.begin_samples();
 
-        let changes = self.change(&namespaces, &mut script, &mut replicas).await?;
+        let changes = self.change(&namespaces, &mut script, &mut observed).await?;
         table.add("changes", Unit::Count, changes as f64);
         let last = Instant::now();
-        let settled = self.settle(&namespaces, &script, &mut replicas).await;
+        let settled = self.settle(&namespaces, &script, &mut observed).await;
         if settled.is_err() {
-            eprintln!("the ends of the logs:\n{}", replicas.logs());
+            eprintln!("the ends of the logs:\n{}", observed.replicas.logs());
         }
         settled?;
         table.add(
@@ -116,7 +114,7 @@ impl Soak {
             0.0,
             Aim::AtMost(0.0),
         );
-        let chart = replicas.finish(&mut table).await?;
+        let chart = observed.finish(&mut table).await?;
         self.output.table(&table)?;
         self.output.chart("soak", &chart)?;
         namespaces.delete().await
@@ -141,13 +139,13 @@ impl Soak {
         &self,
         namespaces: &Namespaces,
         script: &mut Script,
-        replicas: &mut Replicas<'_>,
+        observed: &mut Observed<'_>,
     ) -> Result<usize> {
         let minutes = |minutes: f64| Duration::from_secs_f64(60.0 * minutes);
         let (start, duration) = (Instant::now(), minutes(self.minutes));
         let (mut changes, mut kills) = (0, 0);
         while start.elapsed() < duration {
-            if start.elapsed() >= minutes(self.kill_every) * (kills + 1) && replicas.kill_leader().await? {
+            if start.elapsed() >= minutes(self.kill_every) * (kills + 1) && observed.kill_leader().await? {
                 kills += 1;
                 eprintln!(
                     "minute {:.1}: leader killed, {changes} changes",
@@ -172,7 +170,7 @@ impl Soak {
             } else {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            replicas.observe().await?;
+            observed.observe().await?;
         }
         Ok(usize::try_from(changes)?)
     }
@@ -182,7 +180,7 @@ impl Soak {
         &self,
         namespaces: &Namespaces,
         script: &Script,
-        replicas: &mut Replicas<'_>,
+        observed: &mut Observed<'_>,
     ) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -209,7 +207,7 @@ impl Soak {
             let begin = Instant::now();
             while begin.elapsed() < pause {
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                replicas.observe().await?;
+                observed.observe().await?;
             }
         }
     }
@@ -238,14 +236,10 @@ impl Soak {
 }
 
 /// Two operators, one of which leads, and samples of both.
-struct Replicas<'a> {
-    args: &'a Soak,
-    cache: &'a Path,
-    /// Namespace of the lease.
-    namespace: &'a str,
-    running: Vec<Operator>,
-    /// Number of operators that were started, for their identities.
-    started: usize,
+struct Observed<'a> {
+    replicas: Replicas<'a>,
+    /// Number of clusters, for the title of the chart.
+    clusters: usize,
     /// Time of the last kill, until another operator leads.
     killed: Option<Instant>,
     /// Times from kills until another operator led, in seconds.
@@ -260,15 +254,13 @@ struct Replicas<'a> {
     waits: Vec<f64>,
 }
 
-impl<'a> Replicas<'a> {
+impl<'a> Observed<'a> {
     /// Starts two operators and waits until one of them leads.
     async fn start(args: &'a Soak, cache: &'a Path, namespaces: &'a Namespaces) -> Result<Self> {
-        let mut replicas = Self {
-            args,
-            cache,
-            namespace: namespaces.of(0).name(),
-            running: Vec::new(),
-            started: 0,
+        let namespace = namespaces.of(0).name();
+        Ok(Self {
+            replicas: Replicas::start(&args.operator, cache, namespace, args.concurrency).await?,
+            clusters: args.clusters,
             killed: None,
             takeovers: Vec::new(),
             requests: Requests::default(),
@@ -276,65 +268,18 @@ impl<'a> Replicas<'a> {
             sampled: Instant::now(),
             memory: [Vec::new(), Vec::new()],
             waits: Vec::new(),
-        };
-        for _ in 0..2 {
-            replicas.add().await?;
-        }
-        let start = Instant::now();
-        while replicas.leader().await?.is_none() {
-            ensure!(
-                start.elapsed() < TAKEOVER_LIMIT,
-                "no operator leads after {} s",
-                TAKEOVER_LIMIT.as_secs()
-            );
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(replicas)
-    }
-
-    /// Starts an operator.
-    async fn add(&mut self) -> Result<()> {
-        self.started += 1;
-        let (identity, concurrency) = (
-            format!("operator-{}", self.started),
-            self.args.concurrency.to_string(),
-        );
-        let arguments = [
-            "--lease=bench-soak",
-            "--lease-namespace",
-            self.namespace,
-            "--lease-identity",
-            &identity,
-            "--writes-in-flight",
-            &concurrency,
-        ];
-        let operator = Operator::spawn(&self.args.operator, self.cache, &arguments, None).await?;
-        self.running.push(operator);
-        Ok(())
-    }
-
-    /// Returns the index of the operator that leads. An operator that was just started does not answer yet.
-    async fn leader(&mut self) -> Result<Option<usize>> {
-        for (at, operator) in self.running.iter_mut().enumerate() {
-            operator.ensure_running()?;
-            let leads = operator.gauge("dask_operator_leader").await;
-            if leads.is_ok_and(|leads| leads == Some(1.0)) {
-                return Ok(Some(at));
-            }
-        }
-        Ok(None)
+        })
     }
 
     /// Kills the operator that leads, and starts another one. Returns false if none leads.
     async fn kill_leader(&mut self) -> Result<bool> {
-        let Some(at) = self.leader().await? else {
+        let Some(leader) = self.replicas.take_leader().await? else {
             return Ok(false);
         };
-        let operator = self.running.remove(at);
-        self.requests.add(&operator.requests().await?);
-        operator.stop().await?;
+        self.requests.add(&leader.requests().await?);
+        leader.stop().await?;
         self.killed = Some(Instant::now());
-        self.add().await?;
+        self.replicas.add().await?;
         Ok(true)
     }
 
@@ -350,7 +295,7 @@ impl<'a> Replicas<'a> {
         if self.sampled.elapsed() < SAMPLE && self.killed.is_none() {
             return Ok(());
         }
-        let leader = self.leader().await?;
+        let leader = self.replicas.leader().await?;
         if let Some(killed) = self.killed {
             if leader.is_some() {
                 self.takeovers.push(killed.elapsed().as_secs_f64());
@@ -367,25 +312,20 @@ impl<'a> Replicas<'a> {
         }
         self.sampled = Instant::now();
         let minutes = self.begin.elapsed().as_secs_f64() / 60.0;
-        for (at, operator) in self.running.iter().enumerate() {
+        for (at, operator) in self.replicas.running().iter().enumerate() {
             let line = usize::from(leader != Some(at));
             self.memory[line].push((minutes, operator.memory()?.resident as f64 / 1e6));
         }
         if let Some(at) = leader {
-            self.waits.extend(self.running[at].gauge(LONGEST_WAIT).await?);
+            let leader = &self.replicas.running()[at];
+            self.waits.extend(leader.gauge(LONGEST_WAIT).await?);
         }
         Ok(())
     }
 
-    /// Returns the ends of the logs of both operators.
-    fn logs(&self) -> String {
-        let logs: Vec<_> = self.running.iter().map(Operator::last_lines).collect();
-        logs.join("\n\n")
-    }
-
     /// Stops the operators, adds the results to the table, and returns the chart of the memory.
     async fn finish(mut self, table: &mut Table) -> Result<Chart> {
-        for operator in std::mem::take(&mut self.running) {
+        for operator in self.replicas.into_running() {
             self.requests.add(&operator.requests().await?);
             operator.stop().await?;
         }
@@ -409,7 +349,6 @@ impl<'a> Replicas<'a> {
                 table.add(label, Unit::Bytes, megabytes * 1e6);
             }
         }
-        self.waits.sort_by(f64::total_cmp);
         let p99 = quantile(&self.waits, 0.99).context("no samples of the queue: the run was too short")?;
         table.add("longest wait in the queue, p99 of samples", Unit::Seconds, p99);
         for (verb, count) in self.requests.by_verb() {
@@ -417,7 +356,7 @@ impl<'a> Replicas<'a> {
         }
         let [leader, standby] = self.memory;
         Ok(Chart {
-            title: format!("Memory of two operators, with {} clusters", self.args.clusters),
+            title: format!("Memory of two operators, with {} clusters", self.clusters),
             x: Axis::new("minutes", Scale::Linear),
             y: Axis::new("MB", Scale::Linear),
             lines: vec![
@@ -451,12 +390,6 @@ fn part(points: &[(f64, f64)], from: f64, to: f64) -> &[(f64, f64)] {
     points.get(first..at(to).max(first + 1)).unwrap_or_default()
 }
 
-/// Returns the value within which this part of the sorted values is.
-fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
-    let at = (sorted.len() as f64 * part) as usize;
-    sorted.get(at.min(sorted.len().checked_sub(1)?)).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,15 +401,6 @@ mod tests {
         assert_eq!(part(&points, 0.9, 1.0), &points[18..]);
         assert_eq!(part(&points[..1], 0.9, 1.0), &points[..1]);
         assert_eq!(part(&[], 0.9, 1.0), &[]);
-    }
-
-    #[test]
-    fn quantiles_are_values() {
-        let values: Vec<_> = (0..100).map(f64::from).collect();
-        assert_eq!(quantile(&values, 0.99), Some(99.0));
-        assert_eq!(quantile(&values, 0.5), Some(50.0));
-        assert_eq!(quantile(&values[..1], 0.99), Some(0.0));
-        assert_eq!(quantile(&[], 0.99), None);
     }
 
     #[test]
