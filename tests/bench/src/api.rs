@@ -1,10 +1,12 @@
 //! Client of the API server for the benchmark: creates namespaces and thousands of objects, and counts them.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod};
+use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Node, Pod};
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
 };
@@ -30,6 +32,23 @@ impl Api {
             .await
             .context("the API server that KUBECONFIG names does not answer")?;
         Ok(Self { client, timeout })
+    }
+
+    /// Returns the address range of Services. An error if there is a node other than fake ones, whose kube-proxy would forward
+    /// what is sent to these addresses.
+    pub(crate) async fn service_range(&self) -> Result<String> {
+        let nodes: kube::Api<Node> = kube::Api::all(self.client.clone());
+        let real = nodes
+            .list_metadata(&ListParams::default().labels("type!=kwok").limit(1))
+            .await?;
+        ensure!(
+            real.items.is_empty(),
+            "the benchmark needs a control plane without real nodes: run it with tests/bench/run, without KUBECONFIG"
+        );
+        let ranges: kube::Api<ServiceCIDR> = kube::Api::all(self.client.clone());
+        let spec = ranges.get("kubernetes").await?.spec;
+        let range = spec.and_then(|spec| spec.cidrs?.into_iter().next());
+        range.context("the ServiceCIDR kubernetes has no range")
     }
 
     /// Calls `done` until it returns true. The pause between two calls grows with the duration of a call, so that the wait takes
@@ -241,6 +260,15 @@ impl Namespace {
         let list = self.objects(kind).list(&cached).await?;
         let json = |object| Ok(serde_json::to_value(object)?);
         list.items.into_iter().map(json).collect()
+    }
+
+    /// Returns the address of a Service.
+    pub(crate) async fn service_address(&self, name: &str) -> Result<IpAddr> {
+        let service = self.objects(Kind::Service).get(name).await?;
+        let address = service.data["spec"]["clusterIP"].as_str().unwrap_or_default();
+        address
+            .parse()
+            .with_context(|| format!("the Service {name} has no address"))
     }
 
     /// Returns the number of objects of a kind. Lists one object and reads the number of the remaining ones, which costs the

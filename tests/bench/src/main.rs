@@ -5,6 +5,7 @@
 //! * [`calls`]: the time of calls of components, compared with the same code natively.
 //! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
 //! * [`jobs`]: the time of the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
+//! * [`drain`]: the time to remove many workers through their scheduler, compared with a bare client that deletes the same pods.
 //! * [`start`]: the time from the start of the process until it is ready.
 //! * [`failover`]: the time until another operator writes after the leader has ended.
 //! * [`soak`]: a long run with random changes, in which leaders are killed.
@@ -16,6 +17,7 @@ mod api;
 mod bare_client;
 mod calls;
 mod chart;
+mod drain;
 mod failover;
 mod fleet;
 mod folders;
@@ -28,6 +30,7 @@ mod process;
 mod relay;
 mod replicas;
 mod results;
+mod scheduler;
 mod soak;
 mod start;
 mod workers;
@@ -55,6 +58,8 @@ enum Command {
     Fleet(fleet::Fleet),
     /// Measures the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
     Jobs(jobs::Jobs),
+    /// Measures the time to scale a cluster of many workers down, compared with a bare client that deletes the same pods.
+    Drain(drain::Drain),
     /// Measures the time from the start of the process until it is ready, with and without an artefact cache.
     Start(start::Start),
     /// Ends the leader of two operators repeatedly, and measures the time until the other one writes.
@@ -79,6 +84,7 @@ fn main() -> Result<()> {
         Command::Workers(workers) => multi_threaded(usize::MAX)?.block_on(workers.run()),
         Command::Fleet(fleet) => multi_threaded(usize::MAX)?.block_on(fleet.run()),
         Command::Jobs(jobs) => multi_threaded(usize::MAX)?.block_on(jobs.run()),
+        Command::Drain(drain) => multi_threaded(usize::MAX)?.block_on(drain.run()),
         Command::Start(start) => multi_threaded(usize::MAX)?.block_on(start.run()),
         Command::Failover(failover) => multi_threaded(usize::MAX)?.block_on(failover.run()),
         Command::Soak(soak) => multi_threaded(usize::MAX)?.block_on(soak.run()),
