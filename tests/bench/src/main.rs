@@ -6,6 +6,7 @@
 //! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
 //! * [`jobs`]: the time of the whole life of many jobs, compared with a bare client that creates and deletes the same objects.
 //! * [`drain`]: the time to remove many workers through their scheduler, compared with a bare client that deletes the same pods.
+//! * [`clients`]: the memory that the answer of a scheduler with many workers takes.
 //! * [`start`]: the time from the start of the process until it is ready.
 //! * [`failover`]: the time until another operator writes after the leader has ended.
 //! * [`soak`]: a long run with random changes, in which leaders are killed.
@@ -17,6 +18,7 @@ mod api;
 mod bare_client;
 mod calls;
 mod chart;
+mod clients;
 mod drain;
 mod failover;
 mod fleet;
@@ -60,6 +62,8 @@ enum Command {
     Jobs(jobs::Jobs),
     /// Measures the time to scale a cluster of many workers down, compared with a bare client that deletes the same pods.
     Drain(drain::Drain),
+    /// Measures the memory that the operator needs for a scheduler with many workers.
+    Clients(clients::Clients),
     /// Measures the time from the start of the process until it is ready, with and without an artefact cache.
     Start(start::Start),
     /// Ends the leader of two operators repeatedly, and measures the time until the other one writes.
@@ -85,6 +89,7 @@ fn main() -> Result<()> {
         Command::Fleet(fleet) => multi_threaded(usize::MAX)?.block_on(fleet.run()),
         Command::Jobs(jobs) => multi_threaded(usize::MAX)?.block_on(jobs.run()),
         Command::Drain(drain) => multi_threaded(usize::MAX)?.block_on(drain.run()),
+        Command::Clients(clients) => multi_threaded(usize::MAX)?.block_on(clients.run()),
         Command::Start(start) => multi_threaded(usize::MAX)?.block_on(start.run()),
         Command::Failover(failover) => multi_threaded(usize::MAX)?.block_on(failover.run()),
         Command::Soak(soak) => multi_threaded(usize::MAX)?.block_on(soak.run()),
