@@ -48,6 +48,8 @@ def parser():
     up.add_argument("--no-node", action="store_true", help="start the control plane only: pods stay pending (for tests of the API)")
     up.add_argument("--prefer-kubeconfig", action="store_true",
                     help="if KUBECONFIG names a cluster that this program did not start, check that it responds and start nothing")
+    up.add_argument("--default-rates", action="store_true",
+                    help="start the controller manager and the scheduler with their default request rates, as most clusters do; otherwise they are higher")
     down = verb(verbs, "down", run_down, "stop the cluster and remove it completely, except for caches")
     down.add_argument("--all", action="store_true", help="all clusters of this machine, except those with a session in use")
     verb(verbs, "status", run_status, "show each component's process, age, memory and log (exit code 1 if the cluster is not healthy)")
@@ -90,12 +92,14 @@ def path_and_source(text):
 
 
 def chosen(arguments):
-    """Return the cluster that the arguments select. Folder and range default to those it was started with."""
+    """Return the cluster that the arguments select. Folder, range and rates default to those it was started with."""
     known = inventory.known(arguments.name)
     folder = arguments.dir or (known.folder if known else None)
     network = arguments.range or (known.range if known else DEFAULT_RANGE)
+    # Only `up` has this option.
+    default_rates = getattr(arguments, "default_rates", False) or bool(known and known.default_rates)
     try:
-        return Cluster.create(arguments.name, folder, network)
+        return Cluster.create(arguments.name, folder, network, default_rates)
     except ValueError as error:
         raise Failure(str(error)) from None
 

@@ -65,6 +65,11 @@ def _controller_flags(cluster, name):
     ]
 
 
+def _rates(cluster, qps, burst):
+    """Return the flags of request rates. They are higher than the defaults, unless the cluster has ``default_rates``."""
+    return [] if cluster.default_rates else [f"--kube-api-qps={qps}", f"--kube-api-burst={burst}"]
+
+
 def controller_manager(cluster, program):
     """Return the controller manager, with a higher request rate: at the default 20/s, deleting a thousand pods takes a minute."""
     pki = cluster.path("pki")
@@ -76,8 +81,7 @@ def controller_manager(cluster, program):
         f"--root-ca-file={pki / 'ca.crt'}",
         f"--cluster-signing-cert-file={pki / 'ca.crt'}",
         f"--cluster-signing-key-file={pki / 'ca.key'}",
-        "--kube-api-qps=200",
-        "--kube-api-burst=400",
+        *_rates(cluster, 200, 400),
     ], answers(f"https://{cluster.node_address}:10257/healthz"))
 
 
@@ -86,6 +90,5 @@ def scheduler(cluster, program):
     return Component("kube-scheduler", [
         program,
         *_controller_flags(cluster, "kube-scheduler"),
-        "--kube-api-qps=500",
-        "--kube-api-burst=1000",
+        *_rates(cluster, 500, 1000),
     ], answers(f"https://{cluster.node_address}:10259/healthz"))

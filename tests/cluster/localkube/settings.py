@@ -39,14 +39,18 @@ def cache_home():
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Name, folder and address range of a cluster. Two clusters can run at the same time if all three differ."""
+    """Name, folder and address range of a cluster. Two clusters can run at the same time if all three differ.
+
+    With ``default_rates``, the controller manager and the scheduler have the request rates that are their defaults.
+    """
 
     name: str
     folder: Path
     range: ipaddress.IPv4Network
+    default_rates: bool = False
 
     @classmethod
-    def create(cls, name=DEFAULT_NAME, folder=None, cidr=DEFAULT_RANGE):
+    def create(cls, name=DEFAULT_NAME, folder=None, cidr=DEFAULT_RANGE, default_rates=False):
         """Return a cluster with checked parameters. Raises ``ValueError`` with a message for the user if one is invalid."""
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", name):
             raise ValueError(f"the name {name!r} must have 1 to 10 lower-case letters, digits or inner dashes")
@@ -62,7 +66,7 @@ class Cluster:
             raise ValueError(f"the range {network} must be between /8 and /22")
         if not network.is_private:
             raise ValueError(f"the range {network} has public addresses; choose one inside 198.18.0.0/15")
-        return cls(name, folder, network)
+        return cls(name, folder, network, default_rates)
 
     # Pods have the first half of the range, Services the third quarter, and the link between host and node the last /30.
 
@@ -135,9 +139,10 @@ class Cluster:
 
     def describe(self):
         """Return the description for the list of clusters, from which :meth:`restore` creates the cluster."""
-        return {"name": self.name, "folder": str(self.folder), "range": str(self.range)}
+        return {"name": self.name, "folder": str(self.folder), "range": str(self.range), "default_rates": self.default_rates}
 
     @classmethod
     def restore(cls, description):
         """Return the cluster of a description by :meth:`describe`."""
-        return cls.create(description["name"], description["folder"], description["range"])
+        # A cluster that an earlier version started has no entry for its rates.
+        return cls.create(description["name"], description["folder"], description["range"], description.get("default_rates", False))

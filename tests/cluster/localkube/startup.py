@@ -75,7 +75,8 @@ def _existing(cluster, with_node):
     known = inventory.known(cluster.name)
     running = Running(cluster)
     if known and known != cluster:
-        raise Failure(f"cluster {cluster.name} exists in {known.folder} with range {known.range}: take it down first, or choose another --name")
+        rates = "default" if known.default_rates else "higher"
+        raise Failure(f"cluster {cluster.name} exists in {known.folder} with range {known.range} and {rates} request rates: take it down first, or choose another --name")
     repairable = running.keeper and running.size
     if not repairable and teardown.exists(cluster):
         with step("remove what an incomplete start left"):

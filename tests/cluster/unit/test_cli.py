@@ -10,7 +10,7 @@ import unittest
 import unittest.mock
 from pathlib import Path
 
-from localkube import cli, fakenodes, inventory, node
+from localkube import cli, controlplane, fakenodes, inventory, node
 from localkube.console import Failure
 from localkube.settings import STATE_HOME, Cluster
 
@@ -63,6 +63,34 @@ class Kubeconfigs(unittest.TestCase):
                 inventory.check_apart(other)
         inventory.forget(self.cluster)
         self.assertEqual(inventory.all_known(), [])
+
+
+class Rates(unittest.TestCase):
+    """Request rates of the controller manager and the scheduler."""
+
+    def setUp(self):
+        self.scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(unittest.mock.patch.multiple(inventory, STATE_HOME=self.scratch / "state", FOLDER=self.scratch / "list"))
+
+    def chosen(self, *arguments):
+        """Return the cluster that a command line selects."""
+        return cli.chosen(cli.parser().parse_args([*arguments, "--name", "unit", "--dir", str(self.scratch / "c")]))
+
+    def test_flags(self):
+        """Rates are higher by default. With ``--default-rates``, no flag changes them."""
+        for arguments, flags in ((("up",), 2), (("up", "--default-rates"), 0)):
+            for component in (controlplane.controller_manager, controlplane.scheduler):
+                with self.subTest(arguments, component=component.__name__):
+                    argv = component(self.chosen(*arguments), "program").argv
+                    self.assertEqual(sum(flag.startswith("--kube-api-") for flag in argv), flags)
+
+    def test_rates_are_kept(self):
+        """All verbs select the cluster with the rates with which it was started."""
+        inventory.remember(self.chosen("up", "--default-rates"))
+        for verb in ("up", "down", "status"):
+            self.assertTrue(self.chosen(verb).default_rates)
+        inventory.forget(self.chosen("down"))
+        self.assertFalse(self.chosen("up").default_rates)
 
 
 class Objects(unittest.TestCase):

@@ -58,8 +58,13 @@ class Addresses(unittest.TestCase):
 
     def test_description_restores_the_cluster(self):
         """A restored cluster is equal to the one that was described."""
-        cluster = Cluster.create("other", "/tmp/other", "198.19.128.0/17")
-        self.assertEqual(Cluster.restore(cluster.describe()), cluster)
+        for default_rates in (False, True):
+            cluster = Cluster.create("other", "/tmp/other", "198.19.128.0/17", default_rates)
+            self.assertEqual(Cluster.restore(cluster.describe()), cluster)
+
+    def test_description_without_rates(self):
+        """A description that does not mention rates is that of a cluster with higher rates."""
+        self.assertFalse(Cluster.restore({"name": "other", "folder": "/tmp/other", "range": "198.19.128.0/17"}).default_rates)
 
 
 class CacheHome(unittest.TestCase):
