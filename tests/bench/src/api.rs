@@ -82,10 +82,14 @@ pub(crate) enum Kind {
     Service,
     /// A pod.
     Pod,
+    /// A Deployment.
+    Deployment,
+    /// A ReplicaSet.
+    ReplicaSet,
 }
 
 impl Kind {
-    /// All kinds. Owners come before the objects that they own.
+    /// All kinds that the operator creates or reads. Owners come before the objects that they own.
     pub(crate) const ALL: [Self; 5] = [
         Self::Job,
         Self::Cluster,
@@ -93,6 +97,9 @@ impl Kind {
         Self::Service,
         Self::Pod,
     ];
+
+    /// Kinds whose controllers replace deleted pods. Only dask-kubernetes creates them. Owners come first.
+    const CONTROLLERS: [Self; 2] = [Self::Deployment, Self::ReplicaSet];
 
     /// Returns the name of the kind.
     pub(crate) fn name(self) -> &'static str {
@@ -102,6 +109,8 @@ impl Kind {
             Self::WorkerGroup => "DaskWorkerGroup",
             Self::Service => "Service",
             Self::Pod => "Pod",
+            Self::Deployment => "Deployment",
+            Self::ReplicaSet => "ReplicaSet",
         }
     }
 
@@ -120,6 +129,7 @@ impl Kind {
     fn resource(self) -> ApiResource {
         let (group, api_version) = match self {
             Self::Service | Self::Pod => ("", "v1"),
+            Self::Deployment | Self::ReplicaSet => ("apps", "apps/v1"),
             Self::Job | Self::Cluster | Self::WorkerGroup => {
                 ("kubernetes.dask.org", "kubernetes.dask.org/v1")
             }
@@ -318,18 +328,20 @@ impl Namespace {
         .await
     }
 
-    /// Deletes all objects of the kinds in [`Kind`], and waits until they no longer exist.
+    /// Deletes all objects of all kinds in [`Kind`], and waits until they no longer exist.
     pub(crate) async fn clear(&self) -> Result<()> {
         let now = DeleteParams {
             grace_period_seconds: Some(0),
             ..DeleteParams::default()
         };
         let all = ListParams::default();
-        // Owned objects first, which spares the garbage collection most of its work.
-        for kind in Kind::ALL.into_iter().rev() {
+        // Controllers first, because they replace deleted pods. Then owned objects before their owners, which spares the
+        // garbage collection most of its work.
+        let kinds = || Kind::CONTROLLERS.into_iter().chain(Kind::ALL.into_iter().rev());
+        for kind in kinds() {
             self.objects(kind).delete_collection(&now, &all).await?;
         }
-        for kind in Kind::ALL {
+        for kind in kinds() {
             self.wait_for(kind, 0).await?;
         }
         Ok(())

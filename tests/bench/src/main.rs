@@ -1,6 +1,6 @@
 //! Benchmarks of the operator, each with a baseline in the same run on the same machine.
 //!
-//! * [`workers`]: the time to create workers, compared with a bare client that creates the same pods.
+//! * [`workers`]: the time to create workers, compared with a bare client that creates the same pods, and with dask-kubernetes.
 //! * [`admission`]: the latency of the webhook, compared with a server with the same libraries that decides nothing.
 //! * [`calls`]: the time of calls of components, compared with the same code natively.
 //! * [`fleet`]: the time to create many small clusters, compared with a bare client that creates the same objects.
@@ -28,6 +28,7 @@ mod machine;
 mod manifests;
 mod namespaces;
 mod operator;
+mod predecessor;
 mod process;
 mod relay;
 mod replicas;
@@ -50,7 +51,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures the time to create clusters of many workers, compared with a bare client that creates the same pods.
+    /// Measures the time to create clusters of many workers, compared with a bare client that creates the same pods, and with
+    /// dask-kubernetes.
     Workers(workers::Workers),
     /// Measures the latency of the webhook at a fixed rate, compared with a server that sends fixed answers.
     Admission(admission::Admission),

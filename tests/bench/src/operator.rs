@@ -3,29 +3,27 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::folders;
-use crate::process::{Memory, processor_time};
+use crate::process::{Memory, Program, processor_time};
 
 /// Maximum time until the operator no longer writes, although nothing changes.
 const QUIET_LIMIT: Duration = Duration::from_secs(300);
 
 /// A running operator. The process is killed when this is dropped.
 pub(crate) struct Operator {
-    process: Child,
+    program: Program,
     address: String,
     started: Instant,
     ready_after: Duration,
-    log: tempfile::NamedTempFile,
 }
 
 impl Operator {
@@ -47,61 +45,35 @@ impl Operator {
         kubeconfig: Option<&Path>,
     ) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
-        let log = tempfile::NamedTempFile::new()?;
         let started = Instant::now();
-        let process = Command::new(binary)
-            .args(["run", "--bind", &address])
-            .args(arguments)
-            .arg("--cache-dir")
-            .arg(cache)
-            .envs(kubeconfig.map(|file| ("KUBECONFIG", file)))
-            .stdout(log.reopen()?)
-            .stderr(log.reopen()?)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", binary.display()))?;
+        let program = Program::start(
+            "the operator",
+            Command::new(binary)
+                .args(["run", "--bind", &address])
+                .args(arguments)
+                .arg("--cache-dir")
+                .arg(cache)
+                .envs(kubeconfig.map(|file| ("KUBECONFIG", file))),
+        )?;
         Ok(Self {
-            process,
+            program,
             address,
             started,
             ready_after: Duration::ZERO,
-            log,
         })
     }
 
     /// Waits until the operator reports that it is ready.
     pub(crate) async fn wait_until_ready(&mut self) -> Result<()> {
-        self.until("ready", async |operator| operator.is_ready().await)
-            .await?;
+        let ready = async || get(&self.address, "/readyz").await.is_ok();
+        self.program.until("ready", ready).await?;
         self.ready_after = self.started.elapsed();
-        Ok(())
-    }
-
-    /// Returns whether the operator reports that it is ready.
-    pub(crate) async fn is_ready(&self) -> bool {
-        get(&self.address, "/readyz").await.is_ok()
-    }
-
-    /// Waits until `done` returns true. `what` names the awaited state in the error.
-    pub(crate) async fn until(&mut self, what: &str, done: impl AsyncFn(&Self) -> bool) -> Result<()> {
-        let start = Instant::now();
-        while !done(self).await {
-            self.ensure_running()?;
-            if start.elapsed() > Duration::from_secs(60) {
-                bail!("the operator was not {what} after 60 s:\n{}", self.last_lines());
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
         Ok(())
     }
 
     /// Returns an error with the end of the log if the process has ended.
     pub(crate) fn ensure_running(&mut self) -> Result<()> {
-        match self.process.try_wait()? {
-            Some(status) => bail!("the operator ended with {status}:\n{}", self.last_lines()),
-            None => Ok(()),
-        }
+        self.program.ensure_running()
     }
 
     /// Returns the time from the start of the process until it was ready. Zero if nothing has waited for that.
@@ -111,7 +83,7 @@ impl Operator {
 
     /// Returns the process ID.
     pub(crate) fn id(&self) -> Result<u32> {
-        self.process.id().context("the operator has ended")
+        self.program.id()
     }
 
     /// Returns the current and the peak memory of the process.
@@ -174,24 +146,18 @@ impl Operator {
     }
 
     /// Kills the process and waits until it has ended.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        self.process.kill().await?;
-        Ok(())
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.program.stop().await
     }
 
     /// Sends a signal to the process and waits until it has ended.
-    pub(crate) async fn end(mut self, signal: Signal) -> Result<()> {
-        let id = Pid::from_raw(self.id()?.try_into()?).context("the operator has no process ID")?;
-        kill_process(id, signal).context("sending a signal to the operator")?;
-        self.process.wait().await?;
-        Ok(())
+    pub(crate) async fn end(self, signal: Signal) -> Result<()> {
+        self.program.end(signal).await
     }
 
     /// Returns the end of the log.
     pub(crate) fn last_lines(&self) -> String {
-        let text = fs::read_to_string(self.log.path()).unwrap_or_default();
-        let lines: Vec<_> = text.lines().rev().take(10).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        self.program.last_lines()
     }
 }
 
@@ -331,7 +297,7 @@ pub(crate) fn render_worker(binary: &Path, manifest: &Value) -> Result<Value> {
 }
 
 /// Sends an HTTP GET request on the loopback interface and returns the body. An error if the status is not 200.
-async fn get(address: &str, path: &str) -> Result<String> {
+pub(crate) async fn get(address: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -1,4 +1,5 @@
-//! Benchmark of the creation of workers, compared with a bare client that creates the same pods on the same API server.
+//! Benchmark of the creation of workers, compared with a bare client that creates the same pods, and with dask-kubernetes, on the
+//! same API server.
 //!
 //! The cluster that `KUBECONFIG` names should have no node that the pods fit on, because the benchmark measures the operator
 //! and the API server, not containers.
@@ -14,6 +15,7 @@ use crate::api::{Api, Namespace};
 use crate::chart::{Axis, Chart, Scale};
 use crate::manifests;
 use crate::operator::{self, Operator};
+use crate::predecessor::{self, PREDECESSOR};
 use crate::results::{Aim, Output, Table, Unit};
 
 /// Labels of the rows that are compared.
@@ -39,6 +41,8 @@ pub(crate) struct Workers {
     #[arg(long, default_value_t = 300)]
     timeout: u64,
     #[command(flatten)]
+    predecessor: predecessor::Arguments,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -47,34 +51,56 @@ impl Workers {
     pub(crate) async fn run(self) -> Result<()> {
         let args = self;
         let cache = operator::cache(&args.operator).await?;
-        let (mut operator, mut bare) = (Vec::new(), Vec::new());
+        let mut lines = [
+            ("operator", OPERATOR),
+            ("bare client", BARE),
+            ("dask-kubernetes", PREDECESSOR),
+        ]
+        .map(|(name, row)| (name.to_owned(), row, Vec::new()));
         for &workers in &args.workers {
             let table = args.measure(workers, cache.path()).await?;
             args.output.table(&table)?;
-            let point = |label: &str| Some((workers as f64, table.median(label)?));
-            operator.extend(point(OPERATOR));
-            bare.extend(point(BARE));
+            for (_, row, points) in &mut lines {
+                points.extend(table.median(row).map(|median| (workers as f64, median)));
+            }
         }
         args.output.chart(
-            "workers",
+            &args.name("workers"),
             &Chart {
                 title: "Time until all worker pods of a new cluster exist".to_owned(),
                 x: Axis::new("workers", Scale::Logarithmic),
                 y: Axis::new("seconds", Scale::Logarithmic),
-                lines: vec![
-                    ("operator".to_owned(), operator),
-                    ("bare client".to_owned(), bare),
-                ],
+                lines: lines
+                    .into_iter()
+                    .map(|(name, _, points)| (name, points))
+                    .filter(|(_, points)| !points.is_empty())
+                    .collect(),
             },
         )
     }
 
+    /// Returns the name of a result. Results with the default request rates have names of their own.
+    fn name(&self, name: &str) -> String {
+        let suffix = if self.predecessor.default_rates {
+            "-default-rates"
+        } else {
+            ""
+        };
+        format!("{name}{suffix}")
+    }
+
     /// Measures all rounds with a number of workers.
     async fn measure(&self, workers: usize, cache: &Path) -> Result<Table> {
-        let mut table = Table::new(
-            format!("workers-{workers}"),
-            format!("{workers} workers, {} requests in flight", self.concurrency),
+        let rates = if self.predecessor.default_rates {
+            ", controllers with their default request rates"
+        } else {
+            ""
+        };
+        let title = format!(
+            "{workers} workers, {} requests in flight{rates}",
+            self.concurrency
         );
+        let mut table = Table::new(self.name(&format!("workers-{workers}")), title);
         let manifest = cluster(workers);
         let pod = operator::render_worker(&self.operator, &manifest)?;
         for round in 1..=self.rounds {
@@ -86,6 +112,9 @@ impl Workers {
             let operator = self.operator_round(&manifest, workers, cache, &mut table).await?;
             let aim = Aim::AtMost(1.1);
             table.add_with_aim("operator ÷ bare client", Unit::Ratio, operator / bare, aim);
+            self.predecessor
+                .measure(&manifest, workers, round, operator, &mut table)
+                .await?;
         }
         Ok(table)
     }

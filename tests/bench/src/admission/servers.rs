@@ -59,9 +59,7 @@ impl Server {
         all.extend(policy_arguments.iter().map(String::as_str));
         let mut operator = Operator::spawn(binary, &folder.join("cache"), &all, None).await?;
         // Until it is ready, the operator refuses all requests, because it does not know yet which plugins are active.
-        operator
-            .until("ready", async |operator| operator.is_ready().await)
-            .await?;
+        operator.wait_until_ready().await?;
         Ok(Self {
             name: match policies.len() {
                 0 => "operator".to_owned(),
