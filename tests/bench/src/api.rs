@@ -1,14 +1,17 @@
 //! Client of the API server for the benchmark: creates namespaces and thousands of objects, and counts them.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Node, Pod};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
+    ApiResource, DeleteParams, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams,
+    PropagationPolicy, ResourceExt, WatchEvent, WatchParams,
 };
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -141,6 +144,46 @@ impl Kind {
             kind: self.name().into(),
             plural: self.plural(),
         }
+    }
+}
+
+/// Maximum duration of a watch in seconds: the most that a client may request.
+const WATCH_SECONDS: u32 = 294;
+
+/// Watch that counts the objects of a kind in a namespace. It shows a new object within milliseconds, whereas a count may wait for
+/// 100 ms until the API server's cache is known to be current.
+pub(crate) struct ObjectWatch {
+    events: BoxStream<'static, kube::Result<WatchEvent<PartialObjectMeta<DynamicObject>>>>,
+    names: HashSet<String>,
+    kind: Kind,
+    timeout: Duration,
+}
+
+impl ObjectWatch {
+    /// Waits until there are `count` objects. Must be called as soon as objects are created, because the API server ends a watch
+    /// whose events are not read.
+    pub(crate) async fn until(&mut self, count: usize) -> Result<()> {
+        let (plural, timeout) = (self.kind.plural(), self.timeout);
+        let seen = async {
+            while self.names.len() != count {
+                let event = self.events.next().await;
+                let event = event.with_context(|| format!("the watch of {plural} has ended"))??;
+                match event {
+                    WatchEvent::Added(object) => {
+                        self.names.insert(object.name_any());
+                    }
+                    WatchEvent::Deleted(object) => {
+                        self.names.remove(&object.name_any());
+                    }
+                    WatchEvent::Error(error) => bail!("the watch of {plural} failed: {error}"),
+                    WatchEvent::Modified(_) | WatchEvent::Bookmark(_) => {}
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(timeout, seen)
+            .await
+            .with_context(|| format!("waited {} s for {count} {plural}", timeout.as_secs()))?
     }
 }
 
@@ -326,6 +369,19 @@ impl Namespace {
             Ok(missing == 0)
         })
         .await
+    }
+
+    /// Starts a watch of the objects of a kind.
+    pub(crate) async fn watch(&self, kind: Kind) -> Result<ObjectWatch> {
+        let parameters = WatchParams::default().timeout(WATCH_SECONDS);
+        // First, the watch shows the objects that exist.
+        let events = self.objects(kind).watch_metadata(&parameters, "0").await?;
+        Ok(ObjectWatch {
+            events: events.boxed(),
+            names: HashSet::new(),
+            kind,
+            timeout: self.api.timeout,
+        })
     }
 
     /// Deletes all objects of all kinds in [`Kind`], and waits until they no longer exist.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::api::{Api, Namespace};
+use crate::api::{Api, Kind, Namespace};
 use crate::chart::{Axis, Chart, Scale};
 use crate::manifests;
 use crate::operator::{self, Operator};
@@ -122,8 +122,12 @@ impl Workers {
     /// Returns the time in which a bare client creates `workers` copies of `pod`.
     async fn bare_client(&self, api: &Api, pod: &Value, workers: usize) -> Result<Duration> {
         let namespace = Namespace::create(api, "bench-bare").await?;
+        let mut pods = namespace.watch(Kind::Pod).await?;
         let start = Instant::now();
-        namespace.create_pods(pod, workers, self.concurrency).await?;
+        tokio::try_join!(
+            namespace.create_pods(pod, workers, self.concurrency),
+            pods.until(workers)
+        )?;
         let duration = start.elapsed();
         namespace.delete().await?;
         Ok(duration)
@@ -145,10 +149,11 @@ impl Workers {
         let idle = operator.memory()?.resident;
 
         let before = operator.requests().await?;
+        let mut created = namespace.watch(Kind::Pod).await?;
         let start = Instant::now();
         namespace.create_object(manifest.clone()).await?;
         let pods = workers + 1; // the scheduler's
-        namespace.wait_for_pods(pods).await?;
+        created.until(pods).await?;
         let duration = start.elapsed().as_secs_f64();
         operator.wait_until_quiet().await?;
         let requests = operator.requests().await?.since(&before);
