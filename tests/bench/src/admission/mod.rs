@@ -110,11 +110,15 @@ impl Admission {
         let tls = certificate::make(folder)?;
         let processors = Processors::of_this_thread()?;
         processors.first().apply()?;
-        let mut servers = vec![Server::bare(&tls, folder).await?];
+        let mut servers = Vec::new();
         for &count in &self.policies {
             let policies = vec![self.policy.as_path(); count];
             servers.push(Server::operator(&self.operator, &policies, &tls, folder).await?);
         }
+        let operator = servers.first().context("--policies names no number")?;
+        let (reviews, scaling) = self.reviews(&operator.target, folder).await?;
+        // Sends the operator's answers, which are in the folder now.
+        servers.push(Server::bare(&tls, folder).await?);
         // OPA only validates.
         let both = servers.len();
         if let Some(program) = &self.opa {
@@ -122,9 +126,6 @@ impl Admission {
         }
         processors.last().apply()?;
 
-        // The bare server reads the answers of this operator from its folder.
-        let operator = servers.get(1).context("--policies names no number")?;
-        let (reviews, scaling) = self.reviews(&operator.target, folder).await?;
         // The operator validates a creation with dry runs by the API server, but not a change of the number of workers alone.
         let scaling = [(Step::Validate, scaling)];
         let kind = |title, name, steps, servers| Kind {
