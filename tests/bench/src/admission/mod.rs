@@ -184,8 +184,8 @@ impl Admission {
     }
 
     /// Measures all rounds of one kind of requests at one rate. Adds the 99th percentile to the points of the lines, which have
-    /// the names of the kind and of the server as their key. A server that does not keep up has no point, and is not measured at
-    /// higher rates.
+    /// the names of the kind and of the server as their key. A server that does not keep up has no point at this rate, and is not
+    /// measured at higher ones.
     async fn measure_kind(
         &self,
         kind: &Kind<'_>,
@@ -194,26 +194,25 @@ impl Admission {
         lines: &mut BTreeMap<(&'static str, String), Vec<(f64, f64)>>,
     ) -> Result<()> {
         let label = |server: &Server, what: &str| format!("{}: {}, {what}", kind.title, server.name);
-        let is_first = self.rates.first() == Some(&rate);
-        let keeps_up: Vec<_> = kind
+        let key = |server: &Server| (kind.name, server.name.clone());
+        let lower_rates = self.rates.iter().take_while(|lower| **lower < rate).count();
+        let keep_up: Vec<_> = kind
             .servers
             .iter()
-            .filter(|server| is_first || lines.contains_key(&(kind.name, server.name.clone())))
+            .filter(|server| lines.get(&key(server)).map_or(0, Vec::len) == lower_rates)
             .collect();
         for _ in 0..self.rounds {
-            for server in &keeps_up {
+            for server in &keep_up {
                 self.measure(server, kind.steps, rate, table, |what| label(server, what))
                     .await?;
             }
         }
-        for server in &keeps_up {
-            let key = (kind.name, server.name.clone());
+        for server in keep_up {
             let answers = table.median(&label(server, ANSWERS)).unwrap_or_default();
-            match table.median(&label(server, P99_LABEL)) {
-                Some(p99) if answers >= KEEPS_UP * rate => lines.entry(key).or_default().push((rate, p99)),
-                _ => {
-                    lines.remove(&key);
-                }
+            if let Some(p99) = table.median(&label(server, P99_LABEL))
+                && answers >= KEEPS_UP * rate
+            {
+                lines.entry(key(server)).or_default().push((rate, p99));
             }
         }
         Ok(())
