@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{ArgAction, Args};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ const NAME: &str = "bench";
 #[derive(Args)]
 pub(crate) struct Drain {
     /// Numbers of workers before the cluster is scaled down, each of which is measured.
-    #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "1000,5000")]
     workers: Vec<usize>,
     /// Number of workers that remain.
     #[arg(long, default_value_t = 10)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgAction, Args};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Kind};
@@ -37,7 +37,7 @@ const KUBERAY: &str = "KubeRay's published results, on other machines: 1,000 clu
 #[derive(Args)]
 pub(crate) struct Fleet {
     /// Numbers of clusters, each of which is measured. 10,000 need an address range with as many addresses for Services.
-    #[arg(long, value_delimiter = ',', default_value = "1000")]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "1000")]
     clusters: Vec<usize>,
     /// Number of workers in each cluster after it was scaled, for the memory and all later measurements.
     #[arg(long, default_value_t = 5)]

@@ -105,3 +105,26 @@ fn main() -> Result<()> {
         Command::Bare(bare) => multi_threaded(admission::THREADS)?.block_on(bare.serve()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `tests/bench/run --short` passes arguments that a user may override, also lists.
+    #[test]
+    fn later_arguments_override_earlier_ones() {
+        let arguments = "bench workers --workers 100 --rounds 1 --workers 20,30 --rounds 2";
+        let parsed = Args::try_parse_from(arguments.split(' '));
+        let Ok(Args {
+            command: Command::Workers(workers),
+        }) = parsed
+        else {
+            panic!("the arguments are not accepted");
+        };
+        let shown = format!("{workers:?}");
+        assert!(
+            shown.contains("workers: [20, 30]") && shown.contains("rounds: 2"),
+            "{shown}"
+        );
+    }
+}

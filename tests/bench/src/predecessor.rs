@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{ArgAction, Args};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -34,13 +34,13 @@ const RATIO: &str = "dask-kubernetes ÷ operator";
 const TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Arguments about dask-kubernetes.
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The program `kopf` of a Python environment with dask-kubernetes, which is measured, too.
     #[arg(long, value_name = "KOPF")]
     predecessor: Option<PathBuf>,
     /// Those of the numbers of workers with which dask-kubernetes is measured.
-    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "100,1000")]
     predecessor_workers: Vec<usize>,
     /// Number of rounds in which dask-kubernetes is measured: the first ones.
     #[arg(long, default_value_t = 3)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{ArgAction, Args};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Kind, Namespace};
@@ -23,10 +23,10 @@ const OPERATOR: &str = "operator, from apply until all pods exist";
 const BARE: &str = "bare client creates the pods";
 
 /// Arguments of the benchmark.
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub(crate) struct Workers {
     /// Numbers of workers in the cluster, each of which is measured.
-    #[arg(long, value_delimiter = ',', default_value = "100,1000,5000")]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "100,1000,5000")]
     workers: Vec<usize>,
     /// Maximum number of concurrent requests, for the bare client and for the operator.
     #[arg(long, default_value_t = 32)]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{ArgAction, Args};
 use serde_json::Value;
 
 pub(crate) use bare::{Bare, THREADS};
@@ -49,7 +49,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 #[derive(Args)]
 pub(crate) struct Admission {
     /// Rates in requests per second, in ascending order, each of which is measured.
-    #[arg(long, value_delimiter = ',', default_value = "100,500,1000,2000")]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "100,500,1000,2000")]
     rates: Vec<f64>,
     /// Duration of each measurement, in seconds.
     #[arg(long, default_value_t = 2.0)]
@@ -70,7 +70,7 @@ pub(crate) struct Admission {
     #[arg(long, default_value = "target/release/dask-operator")]
     operator: PathBuf,
     /// Numbers of policies that the operator calls, each of which is measured.
-    #[arg(long, value_delimiter = ',', default_value = "0,1,5")]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "0,1,5")]
     policies: Vec<usize>,
     /// Component of the policy, the example `required-limits`.
     #[arg(long, default_value = "target/plugins/required-limits.wasm")]
